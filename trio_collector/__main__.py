@@ -1,0 +1,5 @@
+"""`python -m trio_collector`."""
+
+from trio_collector.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""Every metric, declared once. Names and labels that the Rust collector had are kept.
+
+Counted per batch, after success; whatever is dropped is counted with a reason. `preset` creates
+every label value that the configuration implies, so that a counter that has not moved reads 0
+instead of being absent.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from trio_collector.events import Stream
+
+REGISTRY = CollectorRegistry()
+
+MARKET = ("exchange", "symbol")
+STREAM = ("exchange", "symbol", "data_type")
+
+
+def _counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+    return Counter(f"collector_{name}", text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+    return Gauge(f"collector_{name}", text, labels, registry=REGISTRY)
+
+
+# Feeds.
+websocket_connected = _gauge("websocket_connected", "Sessions that are open", MARKET)
+websocket_reconnects = _counter("websocket_reconnects_total", "Sessions after the first", MARKET)
+disconnects = _counter("disconnects_total", "Ends of sessions", ("exchange", "reason"))
+last_message = _gauge(
+    "last_message_timestamp_seconds", "Unix time of the latest row's arrival", MARKET
+)
+messages_received = _counter("messages_received_total", "Rows received", STREAM)
+messages_dropped = _counter("messages_dropped_total", "Rows received and not kept", ("reason",))
+message_timeouts = _counter("message_timeouts_total", "Sessions ended by silence", MARKET)
+pings_sent = _counter("websocket_pings_sent_total", "Keepalive messages sent", MARKET)
+pongs_received = _counter("websocket_pongs_received_total", "Answers to them", MARKET)
+gaps = _counter("gaps_total", "Holes proven by the exchange's ids", STREAM)
+unparsed = _counter("unparsed_total", "Frames that no adapter could read", ("exchange",))
+circuit_breaks = _counter(
+    "parse_circuit_breaks_total", "Sessions ended by the breaker", ("exchange",)
+)
+latency_ms = Histogram(
+    "collector_latency_exchange_to_collector_ms",
+    "Exchange's time of a batch's last row to the socket read, ms",
+    ("exchange",),
+    buckets=(1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000),
+    registry=REGISTRY,
+)
+
+# From the socket to the journal.
+inflight_bytes = _gauge("inflight_bytes", "Bytes of rows received and not yet in a journal")
+inflight_wait_seconds = _counter("inflight_wait_seconds_total", "Time feeds waited for room")
+channel_queue_depth = _gauge("channel_queue_depth", "Batches waiting for the writer")
+
+# Writer.
+parquet_rows_written = _counter("parquet_rows_written_total", "Rows in sealed files")
+parquet_rows_buffered = _gauge("parquet_rows_buffered", "Rows not yet in a journal")
+journal_rows = _counter("journal_rows_total", "Rows written to journals")
+parquet_files_rotated = _counter("parquet_files_rotated_total", "Files sealed", MARKET)
+parquet_write_errors = _counter("parquet_write_errors_total", "Failed writes, syncs and seals")
+seal_seconds = Histogram(
+    "collector_seal_seconds",
+    "Time to turn a journal into a sealed file",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30),
+    registry=REGISTRY,
+)
+disk_free_bytes = _gauge("disk_free_bytes", "Free bytes of the filesystem of data_dir")
+
+# The process.
+start_timestamp = _gauge("start_timestamp_seconds", "Unix time of the start")
+loop_lag_seconds = Histogram(
+    "collector_loop_lag_seconds",
+    "How late the event loop wakes a sleeper",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
+
+
+def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
+    """Create every series of `streams` and of the ends of sessions, at 0."""
+    reasons = tuple(reasons)
+    for exchange, symbol, data_type in streams:
+        messages_received.labels(exchange, symbol, data_type)
+        gaps.labels(exchange, symbol, data_type)
+        for per_market in (
+            websocket_connected,
+            websocket_reconnects,
+            last_message,
+            message_timeouts,
+            pings_sent,
+            pongs_received,
+            parquet_files_rotated,
+        ):
+            per_market.labels(exchange, symbol)
+        for per_exchange in (unparsed, circuit_breaks, latency_ms):
+            per_exchange.labels(exchange)
+        for reason in reasons:
+            disconnects.labels(exchange, reason)
+    messages_dropped.labels("disk")
