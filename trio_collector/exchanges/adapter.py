@@ -8,7 +8,7 @@ so that one adapter serves every connection of its market.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from trio_collector.events import DATA_TYPE_OF, FeedType, Parsed, Topic
+from trio_collector.events import DATA_TYPE_OF, DataType, FeedType, Parsed, Topic
 
 
 class Subscription(NamedTuple):
@@ -40,9 +40,9 @@ class Keepalive(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """At most `count` within `per_s` seconds."""
+    """At most `times` within `per_s` seconds."""
 
-    count: int
+    times: int
     per_s: float
 
 
@@ -61,8 +61,10 @@ class Adapter(Protocol):
     name: str
     limits: Limits
     keepalive: Keepalive | None
+    contiguous: frozenset[DataType]  # data types whose ids leave no number out
     sends_acks: bool  # False: silence after a subscribe says nothing
     max_session_s: float | None  # the exchange ends every connection at this age
+    alternative_url: str | None  # a base_url that may work where this one is blocked
 
     def normalize_symbol(self, symbol: str) -> str:
         """Return the name under which rows of `symbol` are kept: lower case, no `-_/`."""
@@ -89,11 +91,3 @@ class Adapter(Protocol):
 def topic_of(adapter: Adapter, subscription: Subscription) -> Topic:
     """Return the topic under which acks and events of `subscription` come."""
     return Topic(adapter.normalize_symbol(subscription.symbol), DATA_TYPE_OF[subscription.feed])
-
-
-def plain_symbol(symbol: str) -> str:
-    """Return `symbol` in lower case without `-`, `_` and `/`, as the Rust archive names it."""
-    return symbol.lower().translate(_NO_SEPARATORS)
-
-
-_NO_SEPARATORS = str.maketrans("", "", "-_/")

@@ -1,0 +1,116 @@
+"""Binance spot."""
+
+import json
+
+import pytest
+
+from trio_collector.errors import UnreadableFrame
+from trio_collector.events import DataType, Event, FeedType, Foreign, Rejection, Topic
+from trio_collector.exchanges.adapter import Subscription
+from trio_collector.exchanges.binance import Binance
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        (None, "wss://stream.binance.com:443/stream"),
+        ("wss://stream.binance.com:9443/ws", "wss://stream.binance.com:9443/stream"),
+        ("wss://stream.binance.com:9443/ws/", "wss://stream.binance.com:9443/stream"),
+        ("wss://data-stream.binance.vision", "wss://data-stream.binance.vision/stream"),
+        ("wss://stream.binance.us:9443/stream", "wss://stream.binance.us:9443/stream"),
+        ("ws://127.0.0.1:9000/binance", "ws://127.0.0.1:9000/binance/stream"),
+    ],
+)
+def test_url_is_that_of_combined_streams(base_url: str | None, url: str) -> None:
+    """Partial books carry no symbol, so the connection goes to /stream whatever is configured."""
+    assert Binance(base_url).websocket_url() == url
+
+
+def test_request_names_streams_in_lower_case() -> None:
+    """One request asks for all streams, by an id that its answer repeats."""
+    wanted = [
+        Subscription("BTCUSDT", FeedType.ORDERBOOK),
+        Subscription("币安人生USDT", FeedType.TRADES),
+    ]
+    [request] = Binance(depth=10).build_subscribe_messages(wanted, first_id=7)
+    assert json.loads(request.text) == {
+        "method": "SUBSCRIBE",
+        "params": ["btcusdt@depth10@100ms", "币安人生usdt@trade"],
+        "id": 7,
+    }
+    assert request.id == "7"
+    assert request.topics == (
+        Topic("btcusdt", DataType.ORDERBOOK),
+        Topic("币安人生usdt", DataType.TRADE),
+    )
+
+
+def test_requests_stay_within_the_limit_of_messages() -> None:
+    """A full connection takes six requests, where a second allows four and leaves room for a pong."""
+    limits = Binance.limits
+    wanted = [Subscription(f"X{n}", FeedType.TRADES) for n in range(limits.topics_per_connection)]
+    requests = Binance().build_subscribe_messages(wanted)
+    assert [request.id for request in requests] == list("123456")
+    assert sum(len(request.topics) for request in requests) == 1024
+    assert limits.requests is not None
+    assert limits.requests.times < 5
+
+
+def test_a_partial_book_has_no_time() -> None:
+    """The symbol comes from the stream name; no time is made up."""
+    frame = b'{"stream":"ethusdt@depth20","data":{"lastUpdateId":17,"bids":[],"asks":[]}}'
+    assert Binance().parse_message(frame) == (Event("ethusdt", DataType.ORDERBOOK, "17", None),)
+
+
+def test_a_diff_follows_on_the_one_before() -> None:
+    """The ids of a diff reach from U to u, without a hole to the next."""
+    frame = (
+        b'{"stream":"x@depth","data":{"e":"depthUpdate","E":3,"s":"X","U":157,"u":160,'
+        b'"b":[],"a":[["0.1","0"]]}}'
+    )
+    [event] = Binance().parse_message(frame)
+    assert event == Event("x", DataType.ORDERBOOK, "160", 3_000, previous_id=156, last_id=160)
+
+
+def test_time_is_that_of_the_message() -> None:
+    """The column holds E for trades as for books; T stays in the row."""
+    frame = b'{"stream":"x@trade","data":{"e":"trade","E":30,"s":"X","t":5,"T":10}}'
+    [event] = Binance().parse_message(frame)
+    assert event == Event("x", DataType.TRADE, "5", 30_000, previous_id=4, last_id=5)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ('{"e":"trade","E":30,"s":"X"}', "without id"),
+        ('{"e":"trade","s":"X","t":5}', "without id or time"),
+        ('{"e":"trade","E":30,"t":5}', "symbol"),
+        ('{"e":"trade","E":0,"s":"X","t":5}', "Expected"),
+        ('{"e":"trade","E":30,"s":"X","t":"5"}', "Expected `int"),
+        ('{"e":"aggTrade","E":30,"s":"X"}', "truncated"),
+        ('{"e":"aggTrade","E":30,"s":"X","a":[]}', "Expected `int`"),
+        ('{"e":"depthUpdate","E":3,"s":"X","u":160,"b":[],"a":[]}', "without ids"),
+        ('{"e":"depthUpdate","E":3,"s":"X","U":1,"u":160,"a":[]}', "without levels"),
+        ('{"lastUpdateId":17,"bids":[]}', "without levels"),
+    ],
+)
+def test_a_message_with_a_field_missing_is_unreadable(data: str, reason: str) -> None:
+    """What is needed for a row and is not there, or of another type, is not guessed."""
+    with pytest.raises(UnreadableFrame, match=reason):
+        Binance().parse_message(f'{{"stream":"x@y","data":{data}}}'.encode())
+
+
+def test_kind_of_a_foreign_stream_comes_from_its_name() -> None:
+    """Where a message does not say what it is, the stream's name does."""
+    frame = b'{"stream":"x@bookTicker","data":{"u":1,"s":"X","b":"1","B":"1","a":"1","A":"1"}}'
+    assert Binance().parse_message(frame) == (Foreign("bookTicker"),)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b'{"code":2,"msg":"bad","id":4}', b'{"error":{"code":2,"msg":"bad"},"id":4}'],
+    ids=["flat", "nested"],
+)
+def test_both_forms_of_errors_are_rejections(frame: bytes) -> None:
+    """The documents print errors flat, clients report them nested."""
+    assert Binance().parse_message(frame) == (Rejection("code 2: bad", "4"),)

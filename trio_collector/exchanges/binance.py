@@ -1,0 +1,290 @@
+"""Binance spot: order books and trades from combined streams.
+
+Documents, as of 2026-11-22:
+
+* https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md (2026-07-21)
+* https://github.com/binance/binance-spot-api-docs/blob/master/CHANGELOG.md
+
+What shapes this file:
+
+* Partial books carry neither symbol nor time nor kind. The wrapper's stream name tells the symbol,
+  so the connection always goes to `/stream`; their `exchange_us` is None.
+* `exchange_us` is `E`, when Binance made the message, for trades as for book updates: one meaning
+  for the whole exchange. The time of the trade itself, `T`, stays in the row. Both are
+  milliseconds, because the URL asks for no other `timeUnit`.
+* Continuity: the `U` of a book update follows the last `u`, the `t` (`a`) of a trade the last one.
+  A partial book proves nothing.
+* A symbol that does not exist is acked and then silent; only a deadline on the first data tells.
+* Errors come flat (`code`, `msg`) in the documents and nested under `error` in the field.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+
+from trio_collector.errors import UnreadableFrame
+from trio_collector.events import (
+    Ack,
+    Control,
+    DataType,
+    Event,
+    FeedType,
+    Foreign,
+    Notice,
+    Other,
+    Parsed,
+    Rejection,
+)
+from trio_collector.exchanges.adapter import (
+    Keepalive,
+    Limits,
+    Rate,
+    SubscribeRequest,
+    Subscription,
+    topic_of,
+)
+from trio_collector.exchanges.wire import (
+    ABSENT,
+    NULL,
+    Id,
+    Milliseconds,
+    SymbolNames,
+    append_path,
+    require_utf8,
+)
+from trio_collector.markets import plain_symbol
+
+BASE_URL = "wss://stream.binance.com:443"
+# Market data alone; works where stream.binance.com answers 451. (CHANGES.md of the Rust collector)
+ALTERNATIVE_URL = "wss://data-stream.binance.vision"
+DEFAULT_DEPTH = 20
+
+# 5 messages a second may come from us, and the pongs that answer Binance's pings count among
+# them; one is left for a pong. (web-socket-streams.md, "Limits")
+REQUESTS = Rate(4, 1.0)
+# "300 connections per attempt every 5 minutes per IP", 1024 streams on a connection. (ibid.)
+CONNECTS = Rate(300, 300.0)
+STREAMS_PER_CONNECTION = 1024
+# Keeps a request below some 10 kB; 1024 streams take six requests, less than two seconds.
+STREAMS_PER_REQUEST = 200
+# "A single connection is only valid for 24 hours." (ibid.)
+MAX_SESSION_S = 24 * 3600.0
+
+
+class _Payload(
+    msgspec.Struct,
+    gc=False,
+    rename={
+        "kind": "e",
+        "sent_ms": "E",
+        "symbol": "s",
+        "trade_id": "t",
+        "first_update_id": "U",
+        "final_update_id": "u",
+        "changed_bids": "b",
+        "asks_or_trade_id": "a",
+        "snapshot_id": "lastUpdateId",
+    },
+):
+    """`data` of a combined stream; only what is needed, of every kind at once.
+
+    `@depth20@100ms`, from https://github.com/crypto-crawler/crypto-msg-parser (2021):
+        {"lastUpdateId":17044571457,"bids":[["1782.00000000","6.48300000"]],"asks":[[...]]}
+    `@depth@100ms`, recorded 2021-10-12:
+        {"e":"depthUpdate","E":1633998513068,"s":"NKNUSDT","U":499869760,"u":499869760,"b":[],
+        "a":[["0.35380000","3027.00000000"]]}
+    `@trade`, from the documents:
+        {"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100",
+        "T":1672515782136,"m":true,"M":true}
+    `@aggTrade`, where `a` is an id:
+        {"e":"aggTrade","E":1616176861895,"s":"BTCUSDT","a":640283266,"p":"58942.01000000",
+        "q":"0.00035600","f":716849523,"l":716849523,"T":1616176861893,"m":false,"M":true}
+    """
+
+    kind: str = ""
+    sent_ms: Milliseconds | None = None
+    symbol: str = ""
+    trade_id: Id | None = None
+    first_update_id: Id | None = None
+    final_update_id: Id | None = None
+    changed_bids: Raw = ABSENT
+    asks_or_trade_id: Raw = ABSENT
+    snapshot_id: Id | None = None
+    bids: Raw = ABSENT
+    asks: Raw = ABSENT
+
+
+class _Fault(msgspec.Struct, gc=False):
+    """{"code":2,"msg":"Invalid request: request ID must be an unsigned integer"}"""
+
+    code: int | None = None
+    msg: str = ""
+
+
+class _Frame(msgspec.Struct, gc=False):
+    """A whole message.
+
+    Data: {"stream":"btcusdt@trade","data":{...}}
+    Ack:  {"result":null,"id":1}
+    Error: {"code":0,"msg":"Unknown property","id":1}, {"error":{"code":2,"msg":"..."},"id":1}
+    """
+
+    stream: str = ""
+    data: _Payload | None = None
+    id: Id | str | None = None
+    result: Raw = ABSENT  # null is an answer, too
+    error: _Fault | None = None
+    code: int | None = None
+    msg: str = ""
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+_decode_id = msgspec.json.Decoder(Id).decode
+
+
+class Binance:
+    """Binance spot, and Binance.US and Binance TR by their `base_url`."""
+
+    name = "binance"
+    limits = Limits(
+        connects=(CONNECTS,),
+        topics_per_connection=STREAMS_PER_CONNECTION,
+        requests=REQUESTS,
+    )
+    # Binance pings every 20 s and the WebSocket layer answers. That is also what keeps a quiet
+    # connection within the 30 s of silence that the feed allows.
+    keepalive: Keepalive | None = None
+    contiguous: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
+    sends_acks = True
+    max_session_s: float | None = MAX_SESSION_S
+    alternative_url: str | None = ALTERNATIVE_URL
+
+    def __init__(self, base_url: str | None = None, depth: int = DEFAULT_DEPTH) -> None:
+        self._base_url = base_url or BASE_URL
+        self._depth = depth
+        self._names = SymbolNames(plain_symbol)
+
+    def normalize_symbol(self, symbol: str) -> str:
+        return self._names[symbol]
+
+    def websocket_url(self) -> str:
+        # The Rust collector's base_url ends with /ws, which delivers without stream names.
+        return append_path(self._base_url.rstrip("/").removesuffix("/ws"), "/stream")
+
+    def build_subscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        starts = range(0, len(subscriptions), STREAMS_PER_REQUEST)
+        return [
+            self._request(subscriptions[start : start + STREAMS_PER_REQUEST], request_id)
+            for request_id, start in enumerate(starts, first_id)
+        ]
+
+    def _request(self, subscriptions: Sequence[Subscription], request_id: int) -> SubscribeRequest:
+        names = [self._stream_name(subscription) for subscription in subscriptions]
+        text = msgspec.json.encode({"method": "SUBSCRIBE", "params": names, "id": request_id})
+        topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
+        return SubscribeRequest(str(request_id), text.decode(), topics)
+
+    def _stream_name(self, subscription: Subscription) -> str:
+        symbol = subscription.symbol.lower()
+        if subscription.feed is FeedType.TRADES:
+            return f"{symbol}@trade"
+        return f"{symbol}@depth{self._depth}@100ms"
+
+    def parse_message(self, frame: bytes) -> Parsed:
+        try:
+            require_utf8(frame)
+            message = _decode_frame(frame)
+            if message.data is not None:
+                return (_parse_payload(message.stream, message.data, self._names),)
+            return (_parse_control(message) or self._parse_raw(frame),)
+        except (ValueError, RecursionError) as exc:
+            raise UnreadableFrame(self.name, str(exc), frame) from exc
+
+    def _parse_raw(self, frame: bytes) -> Event | Control:
+        """Return what a message without a wrapper says, as `/ws` and shutdown notices have it."""
+        return _parse_payload("", _decode_payload(frame), self._names)
+
+
+def _parse_payload(stream: str, data: _Payload, names: SymbolNames) -> Event | Control:
+    kind = data.kind
+    if kind == "trade":
+        return _parse_trade(data, data.trade_id, names)
+    if kind == "depthUpdate":
+        return _parse_update(data, names)
+    if data.snapshot_id is not None:
+        return _parse_partial(stream, data, names)
+    if kind == "aggTrade":
+        return _parse_trade(data, _decode_id(data.asks_or_trade_id), names)
+    if kind == "serverShutdown":
+        return Notice(kind)
+    return _parse_foreign(stream, data)
+
+
+def _parse_trade(data: _Payload, trade_id: int | None, names: SymbolNames) -> Event:
+    if trade_id is None or data.sent_ms is None:
+        raise ValueError(f"{data.kind} without id or time")
+    return Event(
+        symbol=names[data.symbol],
+        data_type=DataType.TRADE,
+        sequence_id=str(trade_id),
+        exchange_us=data.sent_ms * 1_000,
+        previous_id=trade_id - 1,
+        last_id=trade_id,
+    )
+
+
+def _parse_update(data: _Payload, names: SymbolNames) -> Event:
+    first, final = data.first_update_id, data.final_update_id
+    if first is None or final is None or data.sent_ms is None:
+        raise ValueError("depthUpdate without ids or time")
+    if data.changed_bids is ABSENT or data.asks_or_trade_id is ABSENT:
+        raise ValueError("depthUpdate without levels")
+    return Event(
+        symbol=names[data.symbol],
+        data_type=DataType.ORDERBOOK,
+        sequence_id=str(final),
+        exchange_us=data.sent_ms * 1_000,
+        previous_id=first - 1,
+        last_id=final,
+    )
+
+
+def _parse_partial(stream: str, data: _Payload, names: SymbolNames) -> Event | Control:
+    if data.bids is ABSENT or data.asks is ABSENT:
+        raise ValueError("partial book without levels")
+    if not stream:
+        return Foreign("partial book without a stream name")
+    return Event(
+        symbol=names[stream.partition("@")[0]],
+        data_type=DataType.ORDERBOOK,
+        sequence_id=str(data.snapshot_id),
+        exchange_us=None,
+    )
+
+
+def _parse_foreign(stream: str, data: _Payload) -> Control:
+    """Return the kind of a message that is not collected; bookTicker has it in its stream only."""
+    if kind := data.kind or stream.rpartition("@")[2].removeprefix("!"):
+        return Foreign(kind)
+    if data.final_update_id is not None and data.symbol:
+        return Foreign("bookTicker")
+    raise ValueError("neither data nor an answer")
+
+
+def _parse_control(message: _Frame) -> Control | None:
+    """Return what an answer says; None for what is not an answer."""
+    fault = message.error or _Fault(message.code, message.msg)
+    if fault.code is not None:
+        return Rejection(f"code {fault.code}: {fault.msg}", _text(message.id))
+    if message.result == NULL and message.id is not None:
+        return Ack(_text(message.id))
+    # SUBSCRIBE is answered by null alone; LIST_SUBSCRIPTIONS and GET_PROPERTY by a value.
+    return None if message.result is ABSENT else Other("result")
+
+
+def _text(request_id: int | str | None) -> str | None:
+    return None if request_id is None else str(request_id)

@@ -1,0 +1,273 @@
+"""Bybit v5: order books and trades of spot, linear and inverse.
+
+Documents, as of 2026-11-22:
+
+* https://bybit-exchange.github.io/docs/v5/ws/connect (2026-07-24)
+* https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
+* https://bybit-exchange.github.io/docs/v5/websocket/public/trade
+
+What shapes this file:
+
+* A topic has the same text on spot and linear; only the endpoint tells them apart. Names of rows
+  of linear and inverse have the category behind a dot.
+* One bad topic rejects its whole request, the good topics too.
+* The `u` of a book grows by one with each delta (seen, not promised). A snapshot, or a `u` of 1,
+  replaces the book. Level 1 is a snapshot each time, repeated with the same `u`.
+* A message may hold up to 1024 trades, oldest first; their ids prove nothing.
+* The public pong has `op` "ping"; only `ret_msg` says pong.
+* `exchange_us` of a book is `ts`: `cts`, the matching engine's time, is missing in messages up to
+  2023, and a column should not change its clock. That of trades is `T` of the last one.
+* Keys come in any order.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+
+from trio_collector.errors import UnreadableFrame
+from trio_collector.events import (
+    Ack,
+    Control,
+    DataType,
+    Event,
+    FeedType,
+    Foreign,
+    Other,
+    Parsed,
+    Pong,
+    Rejection,
+    Topic,
+)
+from trio_collector.exchanges.adapter import (
+    Keepalive,
+    Limits,
+    Rate,
+    SubscribeRequest,
+    Subscription,
+    topic_of,
+)
+from trio_collector.exchanges.wire import (
+    ABSENT,
+    Id,
+    Milliseconds,
+    SymbolNames,
+    append_path,
+    require_utf8,
+)
+from trio_collector.markets import plain_symbol
+
+BASE_URL = "wss://stream.bybit.com"
+CATEGORIES = ("spot", "linear", "inverse")
+DEFAULT_CATEGORY = "spot"
+# 50 levels every 20 ms, on spot and linear alike. (orderbook)
+BOOK_TOPIC = "orderbook.50"
+TRADES_TOPIC = "publicTrade"
+
+# "Do not frequently connect and disconnect": 500 connects in 5 minutes. (connect)
+CONNECTS = Rate(500, 300.0)
+# Spot takes 10 arguments in a request; elsewhere 10 keep small what one bad topic takes down.
+TOPICS_PER_REQUEST = 10
+# All arguments of a connection may take 21,000 characters, which is 42 for each. (connect)
+TOPICS_PER_CONNECTION = 500
+
+# Bybit recommends a ping every 20 s; the pong then comes within the 30 s of silence that the feed
+# allows. (connect)
+PING_INTERVAL_S = 20.0
+
+_ENDPOINT = re.compile(r"/v5/public/(spot|linear|inverse)$")
+# error:handler not found,topic:orderbook.500.BTCUSDT / Invalid topic: invalid.topic.BTCUSDT
+_NAMED_TOPIC = re.compile(r"topic:\s*([^\s,]+)")
+
+
+class _Book(
+    msgspec.Struct,
+    gc=False,
+    rename={"symbol": "s", "bids": "b", "asks": "a", "update_id": "u"},
+):
+    """{"s":"BTCUSDT","b":[["75848.62","0.014895"],["75837.13","0"]],"a":[["75852.65","0"]],
+    "u":2876701,"seq":47474967823}
+    """
+
+    symbol: str = ""
+    bids: Raw = ABSENT
+    asks: Raw = ABSENT
+    update_id: Id | None = None
+
+
+class _Trade(msgspec.Struct, gc=False, rename={"symbol": "s", "trade_id": "i", "traded_ms": "T"}):
+    """{"i":"2290000000050703789","T":1680652847524,"p":"28165.38","v":"0.041732","S":"Sell",
+    "s":"BTCUSDT","BT":false}
+    """
+
+    symbol: str = ""
+    trade_id: str = ""
+    traded_ms: Milliseconds | None = None
+
+
+class _Frame(msgspec.Struct, gc=False):
+    """A whole message.
+
+    Data, recorded 2024-11-08:
+        {"topic":"orderbook.50.BTCUSDT","ts":1731035685345,"type":"delta","data":{...},
+        "cts":1731035685342}
+        {"topic":"publicTrade.BTCUSDT","ts":1680652847526,"type":"snapshot","data":[{...},{...}]}
+    Answers:
+        {"success":true,"ret_msg":"subscribe","conn_id":"...","req_id":"1","op":"subscribe"}
+        {"success":true,"ret_msg":"pong","conn_id":"...","op":"ping"}
+    """
+
+    topic: str = ""
+    type: str = ""
+    ts: Milliseconds | None = None
+    data: _Book | list[_Trade] | None = None
+    op: str = ""
+    success: bool | None = None
+    ret_msg: str = ""
+    req_id: str = ""
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+
+
+class Bybit:
+    """One category of Bybit; that of `base_url` holds if none is given."""
+
+    name = "bybit"
+    limits = Limits(connects=(CONNECTS,), topics_per_connection=TOPICS_PER_CONNECTION)
+    keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, '{"op":"ping"}')
+    contiguous: frozenset[DataType] = frozenset({DataType.ORDERBOOK})
+    sends_acks = True
+    max_session_s: float | None = None
+    alternative_url: str | None = None
+
+    def __init__(self, base_url: str | None = None, category: str | None = None) -> None:
+        base = (base_url or BASE_URL).rstrip("/")
+        endpoint = _ENDPOINT.search(base)
+        category = category or (endpoint[1] if endpoint else DEFAULT_CATEGORY)
+        # The endpoint and the names of rows never disagree about the category.
+        self._url = append_path(_ENDPOINT.sub("", base), f"/v5/public/{category}")
+        suffix = "" if category == "spot" else f".{category}"
+        self._names = SymbolNames(lambda symbol: plain_symbol(symbol) + suffix)
+
+    def normalize_symbol(self, symbol: str) -> str:
+        return self._names[symbol]
+
+    def websocket_url(self) -> str:
+        return self._url
+
+    def build_subscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        starts = range(0, len(subscriptions), TOPICS_PER_REQUEST)
+        return [
+            self._request(subscriptions[start : start + TOPICS_PER_REQUEST], str(request_id))
+            for request_id, start in enumerate(starts, first_id)
+        ]
+
+    def _request(self, subscriptions: Sequence[Subscription], request_id: str) -> SubscribeRequest:
+        names = [_topic_name(subscription) for subscription in subscriptions]
+        text = msgspec.json.encode({"req_id": request_id, "op": "subscribe", "args": names})
+        topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
+        return SubscribeRequest(request_id, text.decode(), topics)
+
+    def parse_message(self, frame: bytes) -> Parsed:
+        try:
+            require_utf8(frame)
+            message = _decode_frame(frame)
+            if message.topic:
+                return (_parse_data(message, self._names),)
+            return (_parse_control(message, self._names),)
+        except (ValueError, RecursionError) as exc:
+            raise UnreadableFrame(self.name, str(exc), frame) from exc
+
+
+def _topic_name(subscription: Subscription) -> str:
+    prefix = TRADES_TOPIC if subscription.feed is FeedType.TRADES else BOOK_TOPIC
+    return f"{prefix}.{subscription.symbol.upper()}"
+
+
+def _data_type(topic: str) -> DataType | None:
+    """Return what a topic brings; None for kinds that are not collected.
+
+    orderbook.full and orderbook.rpi have forms of their own.
+    """
+    kind, _, rest = topic.partition(".")
+    if kind == "publicTrade":
+        return DataType.TRADE
+    if kind == "orderbook" and rest.partition(".")[0].isdecimal():
+        return DataType.ORDERBOOK
+    return None
+
+
+def _parse_data(message: _Frame, names: SymbolNames) -> Event | Control:
+    data_type = _data_type(message.topic)
+    if data_type is DataType.ORDERBOOK:
+        return _parse_book(message, names)
+    if data_type is DataType.TRADE:
+        return _parse_trades(message, names)
+    if message.topic == "system.status":
+        # It tells of maintenance past and to come; it does not end this connection.
+        return Other(message.topic)
+    return Foreign(message.topic.rpartition(".")[0] or message.topic)
+
+
+def _parse_book(message: _Frame, names: SymbolNames) -> Event:
+    book = message.data
+    if not isinstance(book, _Book) or book.update_id is None or message.ts is None:
+        raise ValueError("a book without id or time")
+    if book.bids is ABSENT or book.asks is ABSENT:
+        raise ValueError("a book without levels")
+    if message.type not in ("snapshot", "delta"):
+        raise ValueError("neither snapshot nor delta")
+    is_provable = not message.topic.startswith("orderbook.1.")
+    is_reset = is_provable and (message.type == "snapshot" or book.update_id == 1)
+    return Event(
+        symbol=names[book.symbol],
+        data_type=DataType.ORDERBOOK,
+        sequence_id=str(book.update_id),
+        exchange_us=message.ts * 1_000,
+        previous_id=book.update_id - 1 if is_provable and not is_reset else None,
+        last_id=book.update_id if is_provable else None,
+        is_reset=is_reset,
+    )
+
+
+def _parse_trades(message: _Frame, names: SymbolNames) -> Event:
+    if not isinstance(message.data, list) or not message.data:
+        raise ValueError("publicTrade without trades")
+    last = message.data[-1]
+    if not last.trade_id or last.traded_ms is None:
+        raise ValueError("a trade without id or time")
+    return Event(
+        symbol=names[last.symbol],
+        data_type=DataType.TRADE,
+        sequence_id=last.trade_id,
+        exchange_us=last.traded_ms * 1_000,
+    )
+
+
+def _parse_control(message: _Frame, names: SymbolNames) -> Control:
+    if message.op == "pong" or (message.op == "ping" and message.ret_msg == "pong"):
+        return Pong()
+    if message.success is False:
+        return _parse_refusal(message, names)
+    if message.op == "subscribe" and message.success:
+        return Ack(message.req_id or None)
+    if kind := message.op or message.type:
+        return Other(kind)
+    raise ValueError("neither data nor an answer")
+
+
+def _parse_refusal(message: _Frame, names: SymbolNames) -> Control:
+    topics = tuple(
+        Topic(names[name.rpartition(".")[2]], data_type)
+        for name in _NAMED_TOPIC.findall(message.ret_msg)
+        if (data_type := _data_type(name)) is not None
+    )
+    if topics and "already subscribed" in message.ret_msg:
+        # The first subscription keeps running: what was asked for is granted. As a rejection it
+        # would be left out of the next request, although its data arrives.
+        return Ack(topics=topics)
+    return Rejection(message.ret_msg, message.req_id or None, topics, is_whole_request=True)

@@ -1,0 +1,130 @@
+"""Which markets are asked for: `[[markets]]`, and what can be wrong with it.
+
+A market is the same however it is spelled: `BTC-USDT` and `btcusdt` of one exchange may not both be
+collected. Bybit's categories are markets of their own, though their symbols are alike.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from trio_collector.errors import Problem
+from trio_collector.events import FeedType
+from trio_collector.layout import encode_name
+from trio_collector.tables import Name, Seconds
+from trio_collector.urls import websocket_url_fault
+
+Names = Annotated[tuple[Name, ...], Meta(min_length=1, description="a list of at least one text")]
+Feeds = Annotated[
+    tuple[FeedType, ...], Meta(min_length=1, description="a list of at least one feed")
+]
+ExchangeName = Literal["binance", "coinbase", "upbit", "okx", "bybit"]
+
+# A component of a path may have 255 bytes; a name that is encoded stays far below.
+MAX_NAME_BYTES = 100
+
+
+class Market(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """`[[markets]]`: markets of one exchange that share their options."""
+
+    exchange: ExchangeName
+    symbols: Names
+    feeds: Feeds = tuple(FeedType)
+    base_url: str | None = None
+    data_timeout_secs: Seconds | None = None
+    depth: Literal[5, 10, 20] | None = None
+    category: Literal["spot", "linear", "inverse"] | None = None
+    book_channel: Literal["books", "books5", "bbo-tbt"] | None = None
+    units: Literal[1, 5, 15, 30] | None = None
+
+
+# Options of `[[markets]]` that only one exchange has.
+EXCHANGE_OPTIONS = {
+    "depth": "binance",
+    "category": "bybit",
+    "book_channel": "okx",
+    "units": "upbit",
+}
+
+
+def plain_symbol(symbol: str) -> str:
+    """Return `symbol` in lower case without `-`, `_` and `/`, as the Rust archive names it."""
+    return symbol.lower().translate(_NO_SEPARATORS)
+
+
+_NO_SEPARATORS = str.maketrans("", "", "-_/")
+
+
+def market_problems(markets: Sequence[Market]) -> Iterator[Problem]:
+    """Yield what is wrong with markets whose values are each of the right type."""
+    first_places: dict[tuple[str, str, FeedType], str] = {}
+    for index, market in enumerate(markets):
+        place = f"markets[{index}]"
+        yield from _option_problems(market, place)
+        for position, symbol in enumerate(market.symbols):
+            here = f"{place}.symbols[{position}]"
+            if fault := _symbol_fault(symbol):
+                yield Problem(here, fault)
+            else:
+                yield from _repetitions(market, symbol, here, first_places)
+
+
+def _option_problems(market: Market, place: str) -> Iterator[Problem]:
+    for option, owner in EXCHANGE_OPTIONS.items():
+        if getattr(market, option) is not None and owner != market.exchange:
+            yield Problem(
+                f"{place}.{option}",
+                f"{market.exchange} has no such option, {owner} has; remove it here",
+            )
+    if market.base_url is not None and (fault := websocket_url_fault(market.base_url)):
+        yield Problem(f"{place}.base_url", fault)
+    if len(set(market.feeds)) < len(market.feeds):
+        yield Problem(f"{place}.feeds", "names a feed twice; once is enough")
+
+
+def _symbol_fault(symbol: str) -> str | None:
+    """Return what is wrong with a symbol of any exchange; None if it can be one."""
+    if re.search(r"[\s,;\"'\\]", symbol) or not symbol.isprintable():
+        return f"{symbol!r} is not one symbol; write each as a text of its own, without blanks"
+    if not plain_symbol(symbol):
+        return f"{symbol!r} names no market; write it as the exchange does"
+    if len(encode_name(plain_symbol(symbol))) > MAX_NAME_BYTES:
+        return f"too long for a folder; at most {MAX_NAME_BYTES} bytes once encoded"
+    return None
+
+
+def _repetitions(
+    market: Market, symbol: str, here: str, first_places: dict[tuple[str, str, FeedType], str]
+) -> Iterator[Problem]:
+    """Yield a problem for each place that has a feed of this symbol already, in any spelling."""
+    name = f"{plain_symbol(symbol)}/{_category(market)}"
+    twice: dict[str, list[str]] = {}
+    for feed in dict.fromkeys(market.feeds):
+        first = first_places.setdefault((market.exchange, name, feed), here)
+        if first != here:
+            twice.setdefault(first, []).append(feed)
+    for first, feeds in twice.items():
+        what = f"{market.exchange} {plain_symbol(symbol)} ({', '.join(feeds)})"
+        yield Problem(here, f"{what} is configured already, at {first}; remove one of the two")
+
+
+def _category(market: Market) -> str:
+    """Return what Bybit's adapter takes for the category: the option, else the end of the URL."""
+    end = (market.base_url or "").rstrip("/").rpartition("/")[2]
+    return market.category or (end if end in ("linear", "inverse") else "spot")
+
+
+def market_warnings(markets: Sequence[Market]) -> Iterator[Problem]:
+    """Yield what is allowed in `markets`, and likely not what was meant."""
+    for index, market in enumerate(markets):
+        place, url = f"markets[{index}].base_url", market.base_url or ""
+        if market.exchange == "okx" and ":8443" in url:
+            # Second-hand: three write-ups of OKX's notice; the new address is without a port.
+            advice = "OKX retired port 8443 on 2026-10-31; leave the port out"
+            yield Problem(place, advice)
+        if market.exchange == "binance" and url.rstrip("/").endswith("/ws"):
+            advice = "read as /stream, because order books on /ws do not tell their symbol"
+            yield Problem(place, advice)
