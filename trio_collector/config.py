@@ -2,36 +2,41 @@
 
 `parse_config(text)` is pure. It reports every problem at once, each with its place
 (`markets[2].feeds[0]`) and what would be right, so that a file is mended in one go. Sections and
-keys are those of the Rust collector; its files load unchanged.
+keys are those of the Rust collector; its files load unchanged. What may be meant, and still
+deserves a word, is left to `warnings`.
 """
 
-import difflib
-import ipaddress
+import os.path
 import tomllib
-import urllib.parse
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from trio_collector.errors import ConfigError, Problem
-from trio_collector.events import FeedType
-from trio_collector.exchanges.adapter import plain_symbol
+from trio_collector.layout import encode_name
+from trio_collector.markets import MAX_NAME_BYTES, market_problems, market_warnings
+from trio_collector.markets import Market as Market
+from trio_collector.tables import Name, Seconds, in_toml, read_table, unknown_key
+from trio_collector.urls import store_url_fault
 
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Name = Annotated[str, Meta(min_length=1)]
-ExchangeName = Literal["binance", "coinbase", "upbit", "okx", "bybit"]
+Days = Annotated[int, Meta(ge=0, description="a whole number of days from 0")]
+Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
+Bytes = Annotated[int, Meta(ge=0, description="a whole number of bytes from 0")]
+AtLeast64KiB = Annotated[int, Meta(ge=65_536, description="a whole number of bytes from 65536")]
+AtLeast1MiB = Annotated[int, Meta(ge=1_048_576, description="a whole number of bytes from 1048576")]
+Port = Annotated[int, Meta(ge=0, le=65_535, description="a port number from 0 to 65535")]
 
 
 class CollectorSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`[collector]`: the process itself."""
 
-    metrics_host: str = "127.0.0.1"
+    metrics_host: Name = "127.0.0.1"
     metrics_port: Port = 9090
     log_dir: str = ""
-    log_retention_days: Annotated[int, Meta(ge=0)] = 1
+    log_retention_days: Days = 1
     log_format: Literal["auto", "console", "json"] = "auto"
     shutdown_grace_secs: Seconds = 25.0
 
@@ -54,11 +59,11 @@ class StorageSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     data_dir: Name = "data/parquet"
     local_path: Name = "data/archive"
     max_file_age_secs: Seconds = 3600.0
-    max_file_bytes: Annotated[int, Meta(ge=65_536)] = 500_000_000
+    max_file_bytes: AtLeast64KiB = 500_000_000
     flush_interval_secs: Seconds = 1.0
     sync_interval_secs: Seconds = 1.0
-    min_free_bytes: Annotated[int, Meta(ge=0)] = 1_000_000_000
-    max_inflight_bytes: Annotated[int, Meta(ge=1_048_576)] = 268_435_456
+    min_free_bytes: Bytes = 1_000_000_000
+    max_inflight_bytes: AtLeast1MiB = 268_435_456
 
 
 class WebsocketSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -68,30 +73,12 @@ class WebsocketSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     initial_retry_delay_secs: Seconds = 1.0
     max_retry_delay_secs: Seconds = 60.0
     streams_per_connection: Count = 1
-    max_message_bytes: Annotated[int, Meta(ge=65_536)] = 16_777_216
+    max_message_bytes: AtLeast64KiB = 16_777_216
 
 
-class Market(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[[markets]]`: markets of one exchange that share their options."""
-
-    exchange: ExchangeName
-    symbols: Annotated[tuple[Name, ...], Meta(min_length=1)]
-    feeds: Annotated[tuple[FeedType, ...], Meta(min_length=1)] = tuple(FeedType)
-    base_url: str | None = None
-    data_timeout_secs: Seconds | None = None
-    depth: Literal[5, 10, 20] | None = None
-    category: Literal["spot", "linear", "inverse"] | None = None
-    book_channel: Literal["books", "books5", "bbo-tbt"] | None = None
-    units: Literal[1, 5, 15, 30] | None = None
-
-
-# Options of `[[markets]]` that only one exchange has.
-EXCHANGE_OPTIONS = {
-    "depth": "binance",
-    "category": "bybit",
-    "book_channel": "okx",
-    "units": "upbit",
-}
+# The slowest keepalive of the five exchanges is every 20 s (exchanges' documents, see their files);
+# with 5 s for the answer a sound connection has received a frame.
+QUIET_CONNECTION_S = 25.0
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -104,212 +91,138 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     markets: tuple[Market, ...]
 
 
-def parse_config(text: str) -> Config:
-    """Return the configuration in the TOML `text`.
-
-    Raises ConfigError with every problem found.
-    """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigError([Problem("file", f"not TOML: {exc}")]) from exc
-    problems: list[Problem] = []
-    sections = {
-        name: _read_table(section, tables.pop(name, {}), name, problems)
-        for name, section in _SECTIONS.items()
-    }
-    markets = _read_markets(tables.pop("markets", []), problems)
-    problems += [_unknown(name, (*_SECTIONS, "markets"), name) for name in tables]
-    if not problems:
-        config = Config(markets=tuple(filter(None, markets)), **sections)
-        problems = list(_contradictions(config))
-        if not problems:
-            return config
-    raise ConfigError(problems)
-
-
-_SECTIONS: dict[str, type[Any]] = {
+SECTIONS: dict[str, type[msgspec.Struct]] = {
     "collector": CollectorSection,
     "aws": AwsSection,
     "storage": StorageSection,
     "websocket": WebsocketSection,
 }
 
-T = TypeVar("T")
+
+def find_config(argument: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the file to load: `argument`, else $CONFIG_PATH, else ./config.toml."""
+    return argument or Path(environ.get("CONFIG_PATH") or "config.toml")
 
 
-def _read_table(kind: type[T], table: Any, place: str, problems: list[Problem]) -> T | None:
-    """Return `table` as a `kind`, or None after adding what is wrong with it to `problems`."""
-    if not isinstance(table, dict):
-        problems.append(Problem(place, f"expected a table [{place}], got {table!r}"))
-        return None
-    found = len(problems)
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            problems.append(_unknown(key, tuple(fields), f"{place}.{key}"))
-            continue
-        read = _read_items if isinstance(value, list) else _read_value
-        values[key] = read(fields[key].type, value, f"{place}.{key}", problems)
-    problems += [
-        Problem(f"{place}.{name}", "missing; it has no default")
-        for name, field in fields.items()
-        if field.required and name not in table
-    ]
-    return kind(**values) if len(problems) == found else None
+def load_config(path: Path) -> Config:
+    """Return the configuration in the file `path`.
 
-
-def _read_value(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:
+    Raises ConfigError with every problem found, also when the file cannot be read.
+    """
     try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as exc:
-        problems.append(Problem(place, _explain(exc, value, kind)))
-        return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as exc:
+        hint = "no such file; name one with --config FILE or $CONFIG_PATH"
+        raise ConfigError([Problem(str(path), hint)]) from exc
+    except OSError as exc:
+        raise ConfigError([Problem(str(path), f"cannot be read: {exc.strerror}")]) from exc
+    except UnicodeDecodeError as exc:
+        fault = f"not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}; TOML is UTF-8"
+        raise ConfigError([Problem(str(path), fault)]) from exc
+    return parse_config(text, str(path))
 
 
-def _read_items(kind: Any, value: list[Any], place: str, problems: list[Problem]) -> Any:
-    """Return the list `value` as a `kind`, looking at each item on its own."""
-    found = len(problems)
-    item_kind = _item_kind(kind)
-    if item_kind is not None:
-        for index, item in enumerate(value):
-            _read_value(item_kind, item, f"{place}[{index}]", problems)
-    return None if len(problems) > found else _read_value(kind, value, place, problems)
+def parse_config(text: str, name: str = "file") -> Config:
+    """Return the configuration in the TOML `text`; `name` is what problems call the whole of it.
 
-
-def _item_kind(kind: Any) -> Any:
-    """Return the type of the items of a tuple type, None for any other type."""
-    inner = get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
-    return get_args(inner)[0] if getattr(inner, "__origin__", None) is tuple else None
-
-
-def _explain(exc: msgspec.ValidationError, value: Any, kind: Any) -> str:
-    """Return what is wrong with `value` and, for a choice, what would be right."""
-    choices = _choices(kind)
-    if choices:
-        close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.6)
-        hint = f"; did you mean {str(close[0])!r}?" if close else ""
-        return f"unknown value {value!r}; choose one of {', '.join(choices)}{hint}"
-    reason = str(exc).split(" - at ")[0]
-    got = "" if ", got " in reason else f", got {value!r}"
-    return f"{reason[:1].lower()}{reason[1:]}{got}"
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    if isinstance(kind, type) and issubclass(kind, FeedType):
-        return tuple(kind)
-    options = [option for part in (kind, *get_args(kind)) for option in get_args(part)]
-    return tuple(str(option) for option in options or get_args(kind) if _is_choice(option))
-
-
-def _is_choice(option: Any) -> bool:
-    return isinstance(option, (str, int))
-
-
-def _unknown(name: str, known: tuple[str, ...], place: str) -> Problem:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-    return Problem(place, f"unknown key {name!r}; {hint}")
-
-
-def _read_markets(tables: Any, problems: list[Problem]) -> list[Market | None]:
-    if not isinstance(tables, list) or not tables:
-        problems.append(Problem("markets", "no market is configured; add a [[markets]] section"))
-        return []
-    return [
-        _read_table(Market, _lower_exchange(table), f"markets[{index}]", problems)
-        for index, table in enumerate(tables)
+    Raises ConfigError with every problem found.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ConfigError([Problem(name, f"not TOML: {exc}")]) from exc
+    problems = [
+        unknown_key(key, (*SECTIONS, "markets"), key)
+        for key in tables
+        if key not in (*SECTIONS, "markets")
     ]
+    sections: dict[str, Any] = {
+        key: read_table(section, tables[key], key, problems)
+        for key, section in SECTIONS.items()
+        if key in tables
+    }
+    markets = _read_markets(tables.get("markets", []), problems)
+    if not problems:
+        config = Config(markets=markets, **sections)
+        problems = [
+            *_contradictions(config),
+            *_storage_contradictions(config.storage),
+            *market_problems(config.markets),
+        ]
+        if not problems:
+            return config
+    raise ConfigError(problems)
 
 
-def _lower_exchange(table: Any) -> Any:
-    """Return `table` with its exchange in lower case: the Rust collector took any case."""
-    if isinstance(table, dict) and isinstance(table.get("exchange"), str):
-        return table | {"exchange": table["exchange"].lower()}
-    return table
+def _read_markets(tables: Any, problems: list[Problem]) -> tuple[Market, ...]:
+    if isinstance(tables, dict):
+        problems.append(Problem("markets", "one table; write [[markets]], with two brackets"))
+    elif not isinstance(tables, list):
+        problems.append(Problem("markets", f"expected [[markets]] tables, got {in_toml(tables)}"))
+    elif not tables:
+        problems.append(Problem("markets", "no market is configured; add a [[markets]] table"))
+    else:
+        read = [
+            read_table(Market, table, f"markets[{i}]", problems) for i, table in enumerate(tables)
+        ]
+        return tuple(market for market in read if market)
+    return ()
 
 
-def _contradictions(config: Config) -> list[Problem]:
-    """Return what is wrong between values that are each right on their own."""
-    problems = []
-    websocket, storage = config.websocket, config.storage
+def _contradictions(config: Config) -> Iterator[Problem]:
+    """Yield what is wrong with values that are each of the right type."""
+    websocket, storage, aws = config.websocket, config.storage, config.aws
     if websocket.initial_retry_delay_secs > websocket.max_retry_delay_secs:
-        problems.append(
-            Problem(
-                "websocket.initial_retry_delay_secs",
-                f"{websocket.initial_retry_delay_secs:g} is more than max_retry_delay_secs"
-                f" ({websocket.max_retry_delay_secs:g}); the delay only grows from the first to the second",
-            )
+        yield Problem(
+            "websocket.initial_retry_delay_secs",
+            f"{websocket.initial_retry_delay_secs:g} is more than max_retry_delay_secs"
+            f" ({websocket.max_retry_delay_secs:g}); the delay grows from the first to the second",
         )
     if websocket.max_message_bytes > storage.max_inflight_bytes:
-        problems.append(
-            Problem(
-                "websocket.max_message_bytes",
-                f"{websocket.max_message_bytes} does not fit into storage.max_inflight_bytes"
-                f" ({storage.max_inflight_bytes}); one such message could never be stored",
-            )
+        yield Problem(
+            "websocket.max_message_bytes",
+            f"{websocket.max_message_bytes} is more than storage.max_inflight_bytes"
+            f" ({storage.max_inflight_bytes}), which bounds all messages together; lower the first",
         )
-    if storage.mode != "s3" and _same_path(storage.data_dir, storage.local_path):
-        problems.append(
-            Problem(
-                "storage.local_path",
-                f"{storage.local_path!r} is data_dir; sealed files are moved from the one to the other",
+    if len(encode_name(aws.home_server_name or "-")) > MAX_NAME_BYTES:
+        fault = f"too long for a folder; at most {MAX_NAME_BYTES} bytes once encoded"
+        yield Problem("aws.home_server_name", fault)
+    if aws.endpoint_url and (url_fault := store_url_fault(aws.endpoint_url)):
+        yield Problem("aws.endpoint_url", url_fault)
+
+
+def _storage_contradictions(storage: StorageSection) -> Iterator[Problem]:
+    for key in ("flush_interval_secs", "sync_interval_secs"):
+        if getattr(storage, key) > storage.max_file_age_secs:
+            yield Problem(
+                f"storage.{key}",
+                f"{getattr(storage, key):g} is more than max_file_age_secs"
+                f" ({storage.max_file_age_secs:g}); a file would be sealed before it comes to that",
             )
+    if storage.mode != "s3" and _is_inside(storage.local_path, storage.data_dir):
+        yield Problem(
+            "storage.local_path",
+            f"{storage.local_path!r} is in data_dir ({storage.data_dir!r}); sealed files move out"
+            " of the one into the other, so keep them apart",
         )
-    problems += _market_problems(config.markets)
-    return problems
 
 
-def _same_path(one: str, other: str) -> bool:
-    return one.rstrip("/") == other.rstrip("/")
+def _is_inside(path: str, folder: str) -> bool:
+    """Return whether `path` is `folder` or below it, by their spelling."""
+    return PurePath(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
-def _market_problems(markets: tuple[Market, ...]) -> list[Problem]:
-    problems = []
-    first_place: dict[tuple[str, str, FeedType], str] = {}
-    for index, market in enumerate(markets):
-        place = f"markets[{index}]"
-        problems += [
-            Problem(f"{place}.{option}", f"{market.exchange} has no such option; {owner} has")
-            for option, owner in EXCHANGE_OPTIONS.items()
-            if getattr(market, option) is not None and owner != market.exchange
-        ]
-        if market.base_url is not None and (fault := _url_fault(market.base_url)):
-            problems.append(Problem(f"{place}.base_url", fault))
-        for position, symbol in enumerate(market.symbols):
-            name = f"{plain_symbol(symbol)}/{market.category or ''}"
-            for feed in market.feeds:
-                here = f"{place}.symbols[{position}]"
-                first = first_place.setdefault((market.exchange, name, feed), here)
-                if first != here:
-                    text = (
-                        f"{market.exchange} {symbol} {feed} is configured twice, first at {first}"
-                    )
-                    problems.append(Problem(here, text))
-        if len(set(market.feeds)) < len(market.feeds):
-            problems.append(Problem(f"{place}.feeds", "names a feed twice"))
-    return problems
-
-
-def _url_fault(url: str) -> str | None:
-    """Return what is wrong with a `base_url`; None if it can be used."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError as exc:
-        return f"{url!r} is not a URL: {exc}"
-    if parts.scheme not in ("ws", "wss") or not host:
-        return f"{url!r} is not a WebSocket URL; it starts with wss:// and a host"
-    if parts.query or parts.fragment or parts.username:
-        return f"{url!r} has a query, a fragment or a user; give scheme, host, port and path alone"
-    if parts.scheme == "ws" and not _is_loopback(host):
-        return f"{url!r} is not encrypted; ws:// is for this machine alone, use wss://"
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def warnings(config: Config) -> list[Problem]:
+    """Return what is allowed in `config`, and likely not what was meant."""
+    found = [*market_warnings(config.markets)]
+    silence_s = config.websocket.message_timeout_secs
+    if silence_s < QUIET_CONNECTION_S:
+        advice = f"below {QUIET_CONNECTION_S:g} a sound connection of a quiet market is cut"
+        found.append(Problem("websocket.message_timeout_secs", f"{silence_s:g}: {advice}"))
+    if config.storage.max_file_age_secs > 3600:
+        advice = "no file spans two UTC hours; more than 3600 changes nothing"
+        found.append(Problem("storage.max_file_age_secs", advice))
+    if config.storage.mode != "local":
+        advice = "delivery to S3 is not part of this version; `run` takes 'local' alone"
+        found.append(Problem("storage.mode", f"{config.storage.mode!r}: {advice}"))
+    return found

@@ -46,7 +46,7 @@ def encode_name(name: str) -> str:
     """
     if not name:
         raise ValueError("an empty name cannot be a path component")
-    encoded = _UNSAFE.sub(lambda match: b"~%02x" % match[0], name.encode())
+    encoded = _UNSAFE.sub(lambda match: b"~%02x" % match[0][0], name.encode())
     if encoded.startswith(b"."):
         encoded = b"~2e" + encoded[1:]
     return encoded.decode("ascii")
@@ -78,8 +78,12 @@ def parse_segment_path(path: PurePosixPath) -> SegmentPath | None:
     first_ms = name.split(".", 1)[0]
     if not first_ms.isdecimal() or data_type not in _DATA_TYPES or len(server) > 1:
         return None
-    stream = Stream(decode_name(exchange), decode_name(symbol), DataType(data_type))
-    return SegmentPath(stream, decode_name(server[0]) if server else None, int(first_ms))
+    try:
+        names = [decode_name(component) for component in (exchange, symbol, *server)]
+    except UnicodeDecodeError:
+        return None
+    stream = Stream(names[0], names[1], DataType(data_type))
+    return SegmentPath(stream, names[2] if server else None, int(first_ms))
 
 
 def _components(path: PurePosixPath) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ every label value that the configuration implies, so that a counter that has not
 instead of being absent.
 """
 
+import collections
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from trio_collector.events import Stream
+from trio_collector.events import DataType, Stream
 
 REGISTRY = CollectorRegistry()
 
@@ -69,6 +70,9 @@ seal_seconds = Histogram(
 )
 disk_free_bytes = _gauge("disk_free_bytes", "Free bytes of the filesystem of data_dir")
 
+# Delivery.
+upload_queue_depth = _gauge("upload_queue_depth", "Sealed files waiting in the spool")
+
 # The process.
 start_timestamp = _gauge("start_timestamp_seconds", "Unix time of the start")
 loop_lag_seconds = Histogram(
@@ -100,3 +104,15 @@ def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
         for reason in reasons:
             disconnects.labels(exchange, reason)
     messages_dropped.labels("disk")
+
+
+def received_rows() -> collections.Counter[Stream]:
+    """Return the rows received by this process so far."""
+    rows: collections.Counter[Stream] = collections.Counter()
+    for metric in messages_received.collect():
+        for sample in metric.samples:
+            if sample.name.endswith("_total"):
+                labels = sample.labels
+                data_type = DataType(labels["data_type"])
+                rows[Stream(labels["exchange"], labels["symbol"], data_type)] = int(sample.value)
+    return rows

@@ -1,0 +1,197 @@
+"""Who may import whom, who may wait, and who may know the time: the shape of the package, checked.
+
+Imports go down: `cli → app, demo → stages → exchanges → vocabulary`. The vocabulary is every
+module beside the package's `__init__` that is not named below. Stages meet in `app.py`.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "trio_collector"
+
+# The rooms that each room may import from, beside itself and the vocabulary.
+ROOMS: dict[str, set[str]] = {
+    "exchanges": set(),
+    "rates": {"exchanges"},  # an exchange's limits, kept
+    "feed": {"exchanges", "rates"},
+    "writer": set(),
+    "uploader": set(),
+    "endpoint": set(),
+    "simulator": set(),  # nor the adapters: it shares no parsing with what it tests
+    "research": {"exchanges"},
+    "app": {"exchanges", "rates", "feed", "writer", "uploader", "endpoint"},
+    "demo": {"app", "exchanges", "feed", "simulator", "research"},
+    "cli": {"app", "demo", "exchanges", "feed", "simulator", "research"},
+    "__main__": {"cli"},
+}
+
+# The files that wait. Everything else returns at once, or is run in a worker thread.
+WAITS = {
+    "app.py",
+    "budget.py",
+    "cli.py",
+    "demo.py",
+    "endpoint.py",
+    "feed/failure.py",
+    "feed/keepalive.py",
+    "feed/session.py",
+    "feed/task.py",
+    "feed/transport.py",
+    "simulator/connection.py",
+    "simulator/http.py",
+    "simulator/outbox.py",
+    "simulator/server.py",
+    "uploader/s3.py",
+    "uploader/task.py",
+    "writer/flusher.py",
+    "writer/sealer.py",
+    "writer/task.py",
+    "writer/worker.py",
+}
+WAITING = {"trio", "trio_websocket", "hypercorn", "httpx"}
+BLOCKING = {"asyncio", "socket", "subprocess", "threading", "select", "selectors", "requests"}
+
+# Rooms whose files, unless they wait, are pure: no files, no clock, no dice.
+PURE_ROOMS = {"exchanges", "feed", "simulator"}
+PURE_FILES = {
+    "backoff.py",
+    "events.py",
+    "layout.py",
+    "ledger.py",
+    "markets.py",
+    "schemas.py",
+    "tables.py",
+    "urls.py",
+    "writer/rotation.py",
+}
+# They belong to a pure room and read or write files all the same: in a worker thread, or once.
+DISK = {"simulator/record.py", "simulator/recorded.py", "simulator/tls.py"}
+IMPURE = {"io", "os", "secrets", "shutil", "tempfile", "time"}
+
+
+class Module(NamedTuple):
+    """One file of the package, as the rules see it."""
+
+    path: str  # below the package, such as `feed/task.py`
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        """The folder, or the name of a file beside the package's `__init__`."""
+        return self.path.split("/")[0].removesuffix(".py")
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Yield line and full name of each import, wherever it stands in the file."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.path}:{node.lineno}: a relative import"
+                # `from trio_collector import metrics` imports a module, not a name.
+                if node.module == "trio_collector":
+                    yield from (
+                        (node.lineno, f"{node.module}.{alias.name}") for alias in node.names
+                    )
+                else:
+                    yield node.lineno, node.module or ""
+
+
+MODULES = [
+    Module(path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_bytes()))
+    for path in sorted(PACKAGE.rglob("*.py"))
+]
+
+
+def room_of(name: str) -> str:
+    """Return the room of the module `trio_collector.<room>...`."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def is_pure(module: Module) -> bool:
+    """Return whether the rules want `module` to be a function of its arguments alone."""
+    if module.path in WAITS | DISK:
+        return False
+    return module.room in PURE_ROOMS or module.path in PURE_FILES
+
+
+def calls(module: Module) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of each call."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
+def test_imports_go_down(module: Module) -> None:
+    """A room imports only from the rooms below it; stages meet in app.py."""
+    allowed = ROOMS.get(module.room, set()) | {module.room}
+    for line, name in module.imports():
+        if name.split(".")[0] != "trio_collector" or room_of(name) not in ROOMS:
+            continue
+        assert room_of(name) in allowed, (
+            f"{module.path}:{line} imports {name}, but {module.room} may import from"
+            f" {', '.join(sorted(allowed)) or 'no room'} and the vocabulary alone"
+        )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
+def test_few_files_wait(module: Module) -> None:
+    """Only the files named in WAITS import trio; no other has a way to block."""
+    if module.path in WAITS:
+        return
+    for line, name in module.imports():
+        assert name.split(".")[0] not in WAITING | BLOCKING, (
+            f"{module.path}:{line} imports {name}: it returns and lets another file wait,"
+            " or it is named in WAITS of this test"
+        )
+    for node in ast.walk(module.tree):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), (
+            f"{module.path}:{getattr(node, 'lineno', 0)} is async and may not wait"
+        )
+
+
+def test_files_that_wait_do() -> None:
+    """A file named in WAITS, once it is there, really imports what waits."""
+    for module in MODULES:
+        if module.path in WAITS:
+            names = {name.split(".")[0] for _, name in module.imports()}
+            assert names & WAITING, f"{module.path} waits for nothing; take it off WAITS"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.path)
+def test_nothing_sleeps_in_a_thread(module: Module) -> None:
+    """Nothing calls time.sleep: what waits, waits in trio."""
+    for line, name in calls(module):
+        assert name not in ("time.sleep", "sleep"), f"{module.path}:{line} calls {name}"
+
+
+@pytest.mark.parametrize(
+    "module", [each for each in MODULES if is_pure(each)], ids=lambda module: module.path
+)
+def test_pure_files(module: Module) -> None:
+    """Pure files open nothing, and are given the time and random numbers."""
+    for line, name in module.imports():
+        assert name.split(".")[0] not in IMPURE, f"{module.path}:{line} imports {name}"
+    for line, name in calls(module):
+        assert name != "open", f"{module.path}:{line} opens a file"
+        is_dice = name in ("uuid.uuid1", "uuid.uuid4") or (
+            name.startswith("random.") and not name.startswith("random.Random")
+        )
+        is_clock = name.endswith((".now", ".utcnow", ".today", "now_us")) and "datetime" in name
+        assert not is_dice, f"{module.path}:{line} calls {name}; take the generator as an argument"
+        assert not is_clock, f"{module.path}:{line} calls {name}; take the time as an argument"
+    assert "trio_collector.clock" not in {name for _, name in module.imports()}, (
+        f"{module.path} imports the clock; take the time as an argument"
+    )
+
+
+def test_names_of_the_rules_exist() -> None:
+    """A file that the rules name and that is nowhere is a typing error, or is still to come."""
+    to_come = {"endpoint.py", "uploader/s3.py"}  # metrics endpoint, delivery to S3
+    named = WAITS | PURE_FILES | DISK
+    missing = named - {module.path for module in MODULES}
+    assert missing <= to_come, f"no such file: {', '.join(sorted(missing - to_come))}"
