@@ -1,0 +1,79 @@
+"""What waits in memory, and when it is due."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from trio_collector.events import Batch, DataType, Stream
+from trio_collector.writer.pending import FULL_ROWS, MAX_RETRY_S, Pending, retry_delay_s
+
+STREAMS = [Stream("binance", name, DataType.TRADE) for name in ("a", "b", "c")]
+
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture
+def pending() -> Pending:
+    return Pending(flush_interval_s=1.0)
+
+
+def test_nothing_is_due_before_its_time(pending: Pending, make_batch: MakeBatch) -> None:
+    """Rows wait for the interval, and then all streams are taken along."""
+    first, second = (make_batch(2, stream=stream) for stream in STREAMS[:2])
+    pending.add(first, 10.0)
+    pending.add(second, 10.9)
+    assert (pending.rows, pending.due_at) == (4, 11.0)
+    assert pending.take_due(10.99) == []
+    assert pending.take_due(11.0) == [[first], [second]]
+    assert (pending.rows, pending.due_at) == (0, math.inf)
+
+
+def test_a_full_stream_is_due_alone(pending: Pending, make_batch: MakeBatch) -> None:
+    """A stream with many rows does not wait, and does not take the others along."""
+    pending.add(make_batch(1, stream=STREAMS[0]), 10.0)
+    full = make_batch(FULL_ROWS, stream=STREAMS[1])
+    pending.add(full, 10.0)
+    assert pending.has_full
+    assert pending.take_due(10.0) == [[full]]
+    assert (pending.has_full, pending.rows) == (False, 1)
+
+
+def test_rows_that_came_back_are_first_and_rest(pending: Pending, make_batch: MakeBatch) -> None:
+    """Rows that could not be written wait for their retry, in front of newer ones."""
+    old, new, other = (make_batch(1, stream=STREAMS[n], start=n) for n in (0, 0, 1))
+    pending.add(new, 10.0)
+    assert pending.put_back(STREAMS[0], [old], 10.0)
+    pending.add(other, 10.0)
+    assert pending.failing == {STREAMS[0]}
+    assert pending.take_due(11.0 - 1e-9) == []
+    assert pending.take_due(11.0) == [[old, new], [other]]
+    assert not pending.put_back(STREAMS[0], [old, new], 11.0)
+    assert pending.take_due(12.9) == []
+    assert pending.take_due(13.0) == [[old, new]]
+    pending.note_written(STREAMS[0])
+    assert not pending.failing
+
+
+def test_a_failing_stream_holds_up_no_other(pending: Pending, make_batch: MakeBatch) -> None:
+    """While one stream rests the others go on."""
+    pending.put_back(STREAMS[0], [make_batch(1)], 10.0)
+    pending.put_back(STREAMS[0], [make_batch(1)], 10.0)  # rests until 12
+    other = make_batch(1, stream=STREAMS[1])
+    pending.add(other, 10.0)
+    assert pending.take_due(11.5) == [[other]]
+    assert pending.rows == 2
+
+
+def test_take_all(pending: Pending, make_batch: MakeBatch) -> None:
+    """At the end everything is taken, what rests as well."""
+    pending.put_back(STREAMS[0], [make_batch(1, stream=STREAMS[0])], 10.0)
+    pending.add(make_batch(1, stream=STREAMS[1]), 10.0)
+    assert len(pending.take_all()) == 2
+    assert pending.rows == 0
+
+
+def test_delays_grow_to_a_cap() -> None:
+    """Retries come after 1, 2, 4 ... seconds, and at least every minute."""
+    assert [retry_delay_s(n) for n in (1, 2, 3)] == [1, 2, 4]
+    assert retry_delay_s(10_000) == MAX_RETRY_S

@@ -1,0 +1,102 @@
+"""Rows as columns: batches of one stream to one Arrow record batch.
+
+`pa.array` over a list is the fastest way there is from Python objects, and it checks UTF-8: 0.05 µs
+for a 125-byte frame, where joining the frames and adding up offsets took 0.07 µs unchecked.
+
+What a column cannot hold - bytes that are not UTF-8, a number beyond 64 bits - must neither be
+lost nor end the process: `separate` takes such rows out, as rows of the stream's `unparsed`.
+"""
+
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import TypeVar
+
+import pyarrow as pa
+
+from trio_collector.events import Batch, DataType
+from trio_collector.schemas import journal_schema
+
+SCHEMAS = {data_type: journal_schema(data_type) for data_type in DataType}
+
+_INT64_MAX = 2**63 - 1
+
+T = TypeVar("T")
+Row = tuple[str, int | None, bytes]
+
+
+class UnfitRows(ValueError):
+    """Some of the rows do not fit into their columns; never leaves the writer."""
+
+
+def record_batch(batches: Sequence[Batch]) -> pa.RecordBatch:
+    """Return the rows of `batches`, which are of one stream, in order.
+
+    Raises UnfitRows if a value does not fit into its column.
+    """
+    schema = SCHEMAS[batches[0].stream.data_type]
+    try:
+        columns = [
+            pa.array(_chained([batch.sequence_ids for batch in batches]), pa.string()),
+            _received(batches),
+            pa.array(_chained([batch.exchange_us for batch in batches]), pa.int64()),
+            pa.array(_chained([batch.frames for batch in batches]), schema.field("data").type),
+        ]
+    except (
+        ValueError,
+        OverflowError,
+    ) as exc:  # ArrowInvalid and UnicodeEncodeError are ValueErrors
+        raise UnfitRows(str(exc)) from exc
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def separate(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Return the rows that fit, and the others as `unparsed` rows; both may be empty.
+
+    The bytes that each row holds of the budget go with it.
+    """
+    pairs = [_separate_one(batch) for batch in batches]
+    sound = [batch for batch, _ in pairs if batch.rows]
+    unfit = [batch for _, batch in pairs if batch.rows]
+    return sound, unfit
+
+
+def _separate_one(batch: Batch) -> tuple[Batch, Batch]:
+    sound = Batch(batch.stream, batch.received_us)
+    unfit = Batch(batch.stream._replace(data_type=DataType.UNPARSED), batch.received_us)
+    for row in zip(batch.sequence_ids, batch.exchange_us, batch.frames, strict=True):
+        if _fits(batch, row):
+            sound.append(*row)
+        else:
+            unfit.append(*_plain(row))
+    held = min(unfit.size_bytes, batch.size_bytes) if sound.rows else batch.size_bytes
+    unfit.size_bytes, sound.size_bytes = held, batch.size_bytes - held
+    return sound, unfit
+
+
+def _fits(batch: Batch, row: Row) -> bool:
+    alone = Batch(batch.stream, batch.received_us)
+    alone.append(*row)
+    try:
+        record_batch([alone])
+    except UnfitRows:
+        return False
+    return True
+
+
+def _plain(row: Row) -> Row:
+    """Return `row` with an id and a time that any column can hold; the frame stays as it is."""
+    sequence_id, exchange_us, frame = row
+    if exchange_us is not None and not -_INT64_MAX <= exchange_us <= _INT64_MAX:
+        exchange_us = None
+    return sequence_id.encode("utf-8", "backslashreplace").decode(), exchange_us, frame
+
+
+def _chained(columns: list[list[T]]) -> list[T]:
+    return columns[0] if len(columns) == 1 else list(chain.from_iterable(columns))
+
+
+def _received(batches: Sequence[Batch]) -> pa.Array:
+    """Return the time of each row; a batch has one for all of its rows."""
+    times = b"".join([struct.pack("=q", batch.received_us) * batch.rows for batch in batches])
+    return pa.Array.from_buffers(pa.int64(), len(times) // 8, [None, pa.py_buffer(times)])

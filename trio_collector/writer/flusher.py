@@ -1,0 +1,165 @@
+"""From memory to the journals: rounds of work, each one visit to the journal thread.
+
+A round starts when rows are due or a chore is: looking for what has ended and for free space, once
+a second, and syncing. Receiving goes on meanwhile, so the next round takes whatever has come.
+
+What is acquired of the byte budget for a batch is given back exactly once: when its rows are in a
+journal, when they are shed, or when they are given up at the very end.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from trio_collector import metrics
+from trio_collector.budget import ByteBudget
+from trio_collector.events import Batch
+from trio_collector.writer.guard import REASON, DiskState, Guard
+from trio_collector.writer.journals import Closed, Journals, Outcome, Round
+from trio_collector.writer.pending import Pending
+from trio_collector.writer.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+LOOK_INTERVAL_S = 1.0
+
+# At the end there is no later: what failed once is tried again soon, and then the rows are lost.
+DRAIN_TRIES = 3
+DRAIN_PAUSE_S = 0.3
+
+
+class Flusher:
+    """Takes rows and writes them; `end` lets `run` return, then `drain` finishes."""
+
+    def __init__(
+        self,
+        journals: Journals,
+        pending: Pending,
+        guard: Guard,
+        worker: Worker,
+        *,
+        sync_interval_s: float,
+        budget: ByteBudget,
+        state: DiskState,
+        hand_on: Callable[[Closed], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._journals = journals
+        self._pending = pending
+        self._guard = guard
+        self._worker = worker
+        self._budget = budget
+        self._state = state
+        self._hand_on = hand_on  # takes closed journals
+        self._now_us = now_us
+        self._looks = _Chore(LOOK_INTERVAL_S)
+        self._syncs = _Chore(sync_interval_s)
+        self._wake = trio.Event()
+        self._is_ending = False
+
+    def take(self, batch: Batch) -> None:
+        """Take rows that were received: let them wait, or shed them."""
+        if self._guard.keeps(batch, batch.stream in self._pending.failing):
+            self.add(batch)
+        else:
+            self._guard.shed(batch)
+            self._budget.release(batch.size_bytes)
+
+    def add(self, batch: Batch) -> None:
+        """Let rows wait, whatever the disk is like."""
+        due_at = self._pending.due_at
+        self._pending.add(batch, trio.current_time())
+        if self._pending.has_full or self._pending.due_at < due_at:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Write what is due, when it is due, until `end` is called."""
+        while not self._is_ending:
+            await self._wait_due()
+            now = trio.current_time()
+            due = self._pending.take_due(now)
+            looks, syncs = self._looks.is_due(now), self._syncs.is_due(now)
+            if due or looks or syncs:
+                await self._work(Round(self._now_us(), due, looks, syncs))
+
+    def end(self) -> None:
+        """Let `run` return after the round it is at."""
+        self._is_ending = True
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Write everything and close all journals; what cannot be written now is lost."""
+        for batch in self._guard.take_whole_ledger(self._now_us()):
+            self.add(batch)
+        for attempt in range(DRAIN_TRIES):
+            if attempt:
+                await trio.sleep(DRAIN_PAUSE_S)
+            await self._work(Round(self._now_us(), self._pending.take_all(), syncs=True, ends=True))
+            if not self._pending.rows:
+                return
+        self._give_up()
+
+    async def _wait_due(self) -> None:
+        self._wake = trio.Event()
+        if self._pending.has_full or self._is_ending:
+            return
+        with trio.move_on_at(min(self._pending.due_at, self._looks.due_at, self._syncs.due_at)):
+            await self._wake.wait()
+
+    async def _work(self, todo: Round) -> None:
+        outcome = await self._worker(partial(self._journals.work, todo))
+        self._note_written(outcome)
+        self._note_failed(outcome)
+        if outcome.free_bytes is not None:
+            self._guard.note_free(outcome.free_bytes)
+        self._state.open_journals = outcome.open_journals
+        self._state.last_error = outcome.error or self._state.last_error
+        for closed in outcome.closed:
+            self._hand_on(closed)
+        for batch in self._guard.take_ledger(self._now_us(), self._pending.failing):
+            self.add(batch)
+        metrics.parquet_rows_buffered.set(self._pending.rows)
+
+    def _note_written(self, outcome: Outcome) -> None:
+        if not outcome.written:
+            return
+        metrics.journal_rows.inc(sum(batch.rows for batch in outcome.written))
+        for stream in {batch.stream for batch in outcome.written} - outcome.failed.keys():
+            self._pending.note_written(stream)
+        self._budget.release(sum(batch.size_bytes for batch in outcome.written))
+
+    def _note_failed(self, outcome: Outcome) -> None:
+        now = trio.current_time()
+        news = [
+            stream
+            for stream, batches in outcome.failed.items()
+            if self._pending.put_back(stream, batches, now)
+        ]
+        if news:
+            log.error("rows cannot be written and wait", streams=len(news), error=outcome.error)
+        self._state.failing_streams = len(self._pending.failing)
+
+    def _give_up(self) -> None:
+        lost = [batch for batches in self._pending.take_all() for batch in batches]
+        rows = sum(batch.rows for batch in lost)
+        metrics.messages_dropped.labels(REASON).inc(rows)
+        metrics.parquet_rows_buffered.set(0)
+        self._budget.release(sum(batch.size_bytes for batch in lost))
+        log.error("rows could not be written", rows=rows, error=self._state.last_error)
+
+
+class _Chore:
+    """Something that is done at an interval, on the trio clock."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.due_at = trio.current_time() + interval_s
+        self._interval_s = interval_s
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time, and if so, wait for the next."""
+        if now < self.due_at:
+            return False
+        self.due_at = now + self._interval_s
+        return True

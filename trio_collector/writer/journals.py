@@ -1,0 +1,224 @@
+"""The journals that are growing, one per stream, and one round of work on them.
+
+A round is all that is due at one moment, for all streams, in one visit to the worker thread; with
+500 streams a visit for each would cost more than the work. Its order:
+
+1. append rows. Where that fails the journal is given up as it is, and the rows are handed back;
+2. find what has ended by the clock, by size, or by a failure;
+3. sync, all together or just what has ended, so that nothing is handed on unsynced;
+4. close what has ended.
+
+Errors of the disk end a journal and never the round. Only the worker thread comes here.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from trio_collector import metrics
+from trio_collector.errors import JournalError
+from trio_collector.events import Batch, Stream
+from trio_collector.writer import rotation
+from trio_collector.writer.columns import UnfitRows, record_batch, separate
+from trio_collector.writer.disk import Disk
+from trio_collector.writer.header import new_header
+from trio_collector.writer.journal import Journal
+from trio_collector.writer.segment import Place, create_journal
+
+log = structlog.get_logger(__name__)
+
+# From here on one syncfs is cheaper than one fdatasync per file; it syncs what others have written
+# on the same filesystem as well, so it is not worth it for a few.
+GROUP_SYNC_FROM = 9
+
+
+class Round(NamedTuple):
+    """What is to be done: rows to append, one list per stream, and which chores are due."""
+
+    now_us: int
+    due: Sequence[Sequence[Batch]] = ()
+    looks: bool = False  # for what has ended by the clock, and for free space
+    syncs: bool = False
+    ends: bool = False  # all journals
+
+
+class Closed(NamedTuple):
+    """A journal that nobody writes on any more; `rows` of it were acknowledged."""
+
+    path: Path
+    rows: int
+
+
+class Outcome(msgspec.Struct):
+    """What a round has done."""
+
+    written: list[Batch] = []
+    failed: dict[Stream, list[Batch]] = {}
+    closed: list[Closed] = []
+    error: str | None = None  # the latest
+    free_bytes: int | None = None
+    open_journals: int = 0
+
+
+class Journals:
+    """All journals that are open."""
+
+    def __init__(self, place: Place, limits: rotation.Limits, disk: Disk) -> None:
+        self._place = place
+        self._limits = limits
+        self._disk = disk
+        self._open: dict[Stream, Journal] = {}
+        self._ended: list[Journal] = []
+        self._changed_folders: set[Path] = set()
+        self._reported: set[Stream] = set()
+        self._root: int | None = None  # the descriptor for syncfs, see disk.py
+
+    def work(self, todo: Round) -> Outcome:
+        """Do one round."""
+        outcome = Outcome()
+        self._append_all(todo.due, outcome)
+        if todo.looks:
+            outcome.free_bytes = self._free_bytes(outcome)
+        self._end_what_is_over(todo)
+        self._sync([*self._open.values(), *self._ended] if todo.syncs else self._ended, outcome)
+        self._close_ended(outcome)
+        outcome.open_journals = len(self._open)
+        if todo.ends:
+            self._close_root()
+        return outcome
+
+    def _append_all(self, due: Iterable[Sequence[Batch]], outcome: Outcome) -> None:
+        parts = deque(part for batches in due for part in rotation.appends(batches))
+        while parts:
+            part = parts.popleft()
+            stream = part[0].stream
+            if stream in outcome.failed:  # what came first stays first
+                outcome.failed[stream] += part
+                continue
+            try:
+                self._append(part)
+            except UnfitRows as exc:
+                sound, unfit = separate(part)
+                self._report_unfit(unfit, exc)
+                parts.extendleft(filter(None, (unfit, sound)))  # sound rows come out first
+            except (OSError, JournalError) as exc:
+                self._end(stream)
+                outcome.failed[stream] = part
+                _note(outcome, exc)
+            else:
+                outcome.written += part
+
+    def _report_unfit(self, unfit: Sequence[Batch], reason: UnfitRows) -> None:
+        stream = unfit[0].stream
+        metrics.unparsed.labels(stream.exchange).inc(sum(batch.rows for batch in unfit))
+        if stream not in self._reported:
+            self._reported.add(stream)
+            log.warning("rows kept as unparsed", stream=stream, reason=str(reason))
+
+    def _append(self, part: Sequence[Batch]) -> None:
+        """Append `part`, which is of one stream and one hour, to the journal it belongs into."""
+        rows = record_batch(part)
+        stream, received_us = part[0].stream, part[0].received_us
+        journal = self._open.get(stream)
+        if journal and not rotation.takes(journal.extent, received_us, self._limits):
+            self._end(stream)
+            journal = None
+        if journal is None:
+            header = new_header(stream, self._place.server, received_us)
+            journal = create_journal(self._place, header, self._disk, self._changed_folders)
+            self._open[stream] = journal
+        journal.append(rows)
+
+    def _end(self, stream: Stream) -> None:
+        """Let no row come to the journal of `stream` any more, if it has one."""
+        if journal := self._open.pop(stream, None):
+            self._ended.append(journal)
+
+    def _end_what_is_over(self, todo: Round) -> None:
+        if not (todo.looks or todo.ends):
+            return
+        for stream, journal in list(self._open.items()):
+            if todo.ends or rotation.is_over(journal.extent, todo.now_us, self._limits):
+                self._end(stream)
+
+    def _sync(self, journals: Iterable[Journal], outcome: Outcome) -> None:
+        """Sync `journals`, and the names of all; what fails is ended and not tried again."""
+        dirty = [journal for journal in journals if journal.is_dirty]
+        if not dirty:
+            return
+        folders, self._changed_folders = self._changed_folders, set()
+        if self._disk.has_group_sync and len(dirty) + len(folders) >= GROUP_SYNC_FROM:
+            failed = self._sync_together(dirty, outcome)
+        else:
+            failed = self._sync_each(dirty, folders, outcome)
+        for journal in failed:
+            log.error("journal could not be synced", path=str(journal.path), error=outcome.error)
+            if self._open.get(journal.header.stream) is journal:
+                self._end(journal.header.stream)
+
+    def _sync_together(self, dirty: list[Journal], outcome: Outcome) -> list[Journal]:
+        try:
+            if self._root is None:
+                self._root = self._disk.open_folder(self._place.root)
+            self._disk.sync_all(self._root)
+        except OSError as exc:
+            _note(outcome, exc)
+            return dirty
+        for journal in dirty:
+            journal.is_dirty = False
+        return []
+
+    def _sync_each(
+        self, dirty: list[Journal], folders: set[Path], outcome: Outcome
+    ) -> list[Journal]:
+        failed = []
+        lost_folders = set()
+        for folder in folders:
+            try:
+                self._disk.sync_folder(folder)
+            except OSError as exc:
+                _note(outcome, exc)
+                lost_folders.add(folder)
+        for journal in dirty:
+            try:
+                journal.sync()
+            except OSError as exc:
+                _note(outcome, exc)
+                failed.append(journal)
+            else:
+                if not lost_folders.isdisjoint(journal.path.parents):
+                    failed.append(journal)
+        return failed
+
+    def _close_ended(self, outcome: Outcome) -> None:
+        ended, self._ended = self._ended, []
+        for journal in ended:
+            try:
+                journal.close()
+            except OSError as exc:
+                _note(outcome, exc)
+                log.warning("journal could not be closed", path=str(journal.path), error=str(exc))
+            outcome.closed.append(Closed(journal.path, journal.rows))
+
+    def _close_root(self) -> None:
+        if self._root is not None:
+            with contextlib.suppress(OSError):  # nothing was written on it
+                self._disk.close(self._root)
+            self._root = None
+
+    def _free_bytes(self, outcome: Outcome) -> int | None:
+        try:
+            return self._disk.free_bytes(self._place.root)
+        except OSError as exc:
+            _note(outcome, exc)
+            return None
+
+
+def _note(outcome: Outcome, exc: Exception) -> None:
+    outcome.error = str(exc)
+    metrics.parquet_write_errors.inc()

@@ -1,0 +1,75 @@
+"""When a segment ends, and how rows are cut before they are appended.
+
+Invariants:
+
+* All rows of a segment were received in one UTC hour, so the date in its path is exact.
+* A segment ends with its hour, with its age, or with its size, whichever comes first; the hour and
+  the age also end a segment that no row comes to any more.
+* One append holds at most `MAX_APPEND_ROWS` rows, so that a record batch of the journal fits into
+  one row group of the sealed file, and about `MAX_APPEND_BYTES` of frames: Arrow's 32-bit offsets
+  end at 2 GiB, and memory while sealing follows the largest append.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from trio_collector.events import Batch
+from trio_collector.layout import hour_of
+
+MAX_APPEND_ROWS = 65_536
+MAX_APPEND_BYTES = 64 * 1024 * 1024
+
+US_PER_S = 1_000_000
+
+
+class Limits(NamedTuple):
+    """What a segment may grow to."""
+
+    max_age_s: float
+    max_bytes: int
+
+
+class Extent(NamedTuple):
+    """How far a segment has grown."""
+
+    first_us: int
+    size_bytes: int
+
+
+def takes(extent: Extent, received_us: int, limits: Limits) -> bool:
+    """Return whether rows that were received at `received_us` belong into this segment."""
+    return hour_of(extent.first_us) == hour_of(received_us) and not is_full(extent, limits)
+
+
+def is_over(extent: Extent, now_us: int, limits: Limits) -> bool:
+    """Return whether the segment has ended by the wall clock or by its size."""
+    return (
+        hour_of(now_us) > hour_of(extent.first_us)
+        or now_us - extent.first_us >= limits.max_age_s * US_PER_S
+        or is_full(extent, limits)
+    )
+
+
+def is_full(extent: Extent, limits: Limits) -> bool:
+    """Return whether the segment has its size."""
+    return extent.size_bytes >= limits.max_bytes
+
+
+def appends(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Yield `batches` of one stream in the order given, cut into what one append may hold."""
+    part: list[Batch] = []
+    rows = size_bytes = 0
+    for batch in batches:
+        size = sum(map(len, batch.frames))
+        if part and (
+            hour_of(batch.received_us) != hour_of(part[0].received_us)
+            or rows + batch.rows > MAX_APPEND_ROWS
+            or size_bytes + size > MAX_APPEND_BYTES
+        ):
+            yield part
+            part, rows, size_bytes = [], 0, 0
+        part.append(batch)
+        rows += batch.rows
+        size_bytes += size
+    if part:
+        yield part
