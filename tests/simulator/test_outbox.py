@@ -1,0 +1,143 @@
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+
+from trio_collector.simulator.frames import Frame, Opcode, StreamKey, close_frame, head
+from trio_collector.simulator.outbox import Outbox, Stream
+from trio_collector.simulator.record import SentRecord
+from trio_collector.simulator.tls import create_identity
+
+TRADES = StreamKey("okx", "btcusdt", "trade")
+PATIENCE_BYTES = 100_000_000
+
+
+def make_frames(count: int, size: int = 100) -> list[Frame]:
+    return [Frame(f"{number:0{size}d}".encode(), (TRADES,)) for number in range(count)]
+
+
+@contextlib.asynccontextmanager
+async def open_socket_pair(*, is_tls: bool) -> AsyncIterator[tuple[Stream, Stream]]:
+    """Open both ends of a connection on this machine: the simulator's, the client's."""
+    near, far = trio.socket.socketpair()
+    server, client = trio.SocketStream(near), trio.SocketStream(far)
+    async with server, client:
+        if not is_tls:
+            yield server, client
+            return
+        identity = create_identity()
+        trusting = ssl.create_default_context(cadata=identity.ca_pem.decode())
+        secure_server = trio.SSLStream(
+            server, identity.context, server_side=True, https_compatible=True
+        )
+        secure_client = trio.SSLStream(
+            client, trusting, server_hostname="localhost", https_compatible=True
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(secure_server.do_handshake)
+            nursery.start_soon(secure_client.do_handshake)
+        yield secure_server, secure_client
+
+
+def wire(frames: list[Frame]) -> bytes:
+    return b"".join(head(frame.opcode, len(frame.payload)) + frame.payload for frame in frames)
+
+
+def count_whole(data: bytes, frames: list[Frame]) -> int:
+    """Return how many of `frames` are whole in `data`."""
+    assert wire(frames).startswith(data)
+    return len(data) // len(wire(frames[:1]))  # they are all of one size
+
+
+async def read_to_end(stream: Stream) -> bytes:
+    data = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for part in stream:
+            data += part
+    return data
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_what_was_sent_is_recorded_in_order(is_tls: bool) -> None:
+    """Once the outbox is empty, the client can read just what the record holds."""
+    sent = SentRecord(is_recording=True)
+    frames = make_frames(1_000)
+    async with open_socket_pair(is_tls=is_tls) as (server, client), trio.open_nursery() as nursery:
+        outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
+        nursery.start_soon(outbox.run)
+        outbox.put(frames[:600])
+        outbox.put(frames[600:])
+        data = b""
+        while len(data) < len(wire(frames)):
+            data += await client.receive_some()
+        await outbox.wait_empty()
+        nursery.cancel_scope.cancel()
+    assert data == wire(frames)
+    assert sent.frames[TRADES] == [frame.payload for frame in frames]
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_a_frame_cut_in_two_is_not_sent(is_tls: bool) -> None:
+    """A send that is cancelled halfway leaves a record of the frames that left whole, no more."""
+    sent = SentRecord(is_recording=True)
+    frames = make_frames(20_000)  # more than the kernel takes without a reader
+    async with open_socket_pair(is_tls=is_tls) as (server, client):
+        outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
+        outbox.put(frames)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        transport = server.transport_stream if isinstance(server, trio.SSLStream) else server
+        await transport.aclose()
+        received = count_whole(await read_to_end(client), frames)
+    assert 0 < received < len(frames)
+    assert sent.counts[TRADES] == received
+
+
+async def test_a_client_that_leaves_ends_the_connection() -> None:
+    """A broken socket cancels the connection's scope; who waits for emptiness is released."""
+    sent = SentRecord()
+    async with open_socket_pair(is_tls=False) as (server, client):
+        outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
+        await client.aclose()
+        outbox.put(make_frames(10))
+        await outbox.run()
+        await outbox.wait_empty()
+    assert outbox.scope.cancel_called
+    assert not sent.counts
+
+
+async def test_a_client_that_does_not_read_is_cut_off() -> None:
+    """When more is unread than allowed, the scope is cancelled; what is recorded was sent."""
+    sent = SentRecord()
+    async with open_socket_pair(is_tls=False) as (server, client):
+        outbox = Outbox(server, "okx", sent, max_queue_bytes=1_000_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.run)
+            while not outbox.scope.cancel_called:
+                outbox.put(make_frames(1_000))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        await server.aclose()
+        received = len(await read_to_end(client)) // len(wire(make_frames(1)))
+    assert sent.counts[TRADES] == received > 0
+
+
+async def test_nothing_leaves_after_a_close_frame() -> None:
+    """The task ends with the close frame; what is put later is forgotten."""
+    sent = SentRecord(is_recording=True)
+    async with open_socket_pair(is_tls=False) as (server, client):
+        outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
+        outbox.put([*make_frames(1), close_frame(1000)])
+        await outbox.run()
+        outbox.put(make_frames(5))
+        await outbox.wait_empty()
+        await server.aclose()
+        data = await read_to_end(client)
+    assert data == wire([*make_frames(1), close_frame(1000)])
+    assert data[-4:] == bytes((0x80 | Opcode.CLOSE, 2)) + (1000).to_bytes(2, "big")
+    assert sent.counts == {TRADES: 1}

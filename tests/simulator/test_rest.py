@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from trio_collector.simulator import Simulation
+from trio_collector.simulator.endpoints import open_venues
+from trio_collector.simulator.frames import Frame, StreamKey
+from trio_collector.simulator.record import SentRecord
+from trio_collector.simulator.rest import answer_get
+from trio_collector.simulator.venue import Venue
+
+
+@pytest.fixture
+def venues() -> dict[str, Venue]:
+    return open_venues(Simulation(), 0)
+
+
+@pytest.mark.parametrize(("limit", "depth"), [("", 50), ("&limit=5", 5), ("&limit=5000", 50)])
+def test_depth_has_the_best_levels(venues: dict[str, Venue], limit: str, depth: int) -> None:
+    """GET depth gives both sides down to the limit."""
+    answer = answer_get(f"/binance/api/v3/depth?symbol=BTCUSDT{limit}", venues, SentRecord())
+    body = json.loads(answer.body)
+    assert answer.status == 200
+    assert [len(body["bids"]), len(body["asks"])] == [depth, depth]
+    assert body["lastUpdateId"] == venues["binance"].markets["BTCUSDT"].book().last_id
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/binance/api/v3/depth", 400),
+        ("/binance/api/v3/depth?symbol=NOPE", 400),
+        ("/binance/api/v3/depth?symbol=BTCUSDT&limit=x", 400),
+        ("/binance/api/v3/depth?symbol=BTCUSDT&limit=0", 400),
+        (f"/binance/api/v3/depth?symbol=BTCUSDT&limit={'9' * 5000}", 400),
+        ("/simulator/book/okx/NOPE", 404),
+        ("/simulator/book/kraken/BTCUSD", 404),
+        ("/", 404),
+        ("http://[", 404),
+    ],
+)
+def test_what_is_not_there_is_refused(venues: dict[str, Venue], target: str, status: int) -> None:
+    """Bad questions get a status and a JSON body, never an exception."""
+    answer = answer_get(target, venues, SentRecord())
+    assert answer.status == status
+    assert json.loads(answer.body)
+
+
+def test_true_book_is_found_under_any_spelling(venues: dict[str, Venue]) -> None:
+    """The true book is asked for by the exchange's symbol or the plain one."""
+    spellings = ("BTC-USDT", "btcusdt", "btc_usdt")
+    bodies = {
+        answer_get(f"/simulator/book/okx/{symbol}", venues, SentRecord()).body
+        for symbol in spellings
+    }
+    (body,) = bodies
+    assert len(json.loads(body)["asks"]) == 50
+
+
+def test_counts_can_be_asked_for(venues: dict[str, Venue]) -> None:
+    """GET sent lists the streams with their counts."""
+    sent = SentRecord()
+    sent.add("okx", Frame(b"{}", (StreamKey("okx", "btcusdt", "trade"),)))
+    sent.add("okx", Frame(b"pong"))
+    assert json.loads(answer_get("/simulator/sent", venues, sent).body) == {
+        "streams": [
+            {"exchange": "okx", "symbol": "btcusdt", "data_type": "trade", "frames": 1},
+        ],
+        "control": {"okx": 1},
+    }

@@ -1,0 +1,50 @@
+"""A client's conversation with a simulated venue without sockets, in a time of its own.
+
+For tests of what is pure: what is said is answered at once, and time passes when it is told to.
+"""
+
+from trio_collector.simulator.endpoints import find_endpoint, open_venues
+from trio_collector.simulator.frames import Frame, Opcode
+from trio_collector.simulator.settings import Simulation
+from trio_collector.simulator.venue import Venue
+
+START_MS = 1_790_000_000_000
+STEP_MS = 20
+
+
+class Conversation:
+    """One connection to the endpoint at `target`; with a `venue`, another one to that venue."""
+
+    def __init__(
+        self, target: str, settings: Simulation | None = None, *, venue: Venue | None = None
+    ) -> None:
+        endpoint = find_endpoint(target.partition("?")[0])
+        if endpoint is None:
+            raise ValueError(f"no endpoint at {target}")
+        self.now_ms = START_MS if venue is None else int(venue.stepped_ms)
+        self.venue = venue or open_venues(settings or Simulation(), START_MS)[endpoint.venue]
+        self.dialect = endpoint.dialect(self.venue, target, self.now_ms)
+
+    def say(self, message: str | bytes) -> list[Frame]:
+        """Send `message`; return what is there to hear right after it."""
+        self.dialect.receive(message.encode() if isinstance(message, str) else message, self.now_ms)
+        return self.hear()
+
+    def pong(self, payload: bytes) -> list[Frame]:
+        """Send a pong frame."""
+        self.dialect.receive_control(Opcode.PONG, payload, self.now_ms)
+        return self.hear()
+
+    def hear(self) -> list[Frame]:
+        """Return what came since; the time is that of the venue."""
+        self.now_ms = max(self.now_ms, int(self.venue.stepped_ms))
+        return self.dialect.flush(self.now_ms)
+
+    def wait(self, wait_ms: int) -> list[Frame]:
+        """Let `wait_ms` pass in steps; return what came meanwhile."""
+        frames = []
+        for _ in range(0, wait_ms, STEP_MS):
+            self.now_ms += STEP_MS
+            self.venue.step(self.now_ms)
+            frames += self.hear()
+        return frames

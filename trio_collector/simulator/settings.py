@@ -1,0 +1,45 @@
+"""What is simulated, and how fast."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
+
+DEFAULT_VENUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "binance": ("BTCUSDT", "ETHUSDT"),
+        "coinbase": ("BTC-USD", "ETH-USD"),
+        "upbit": ("KRW-BTC", "KRW-ETH"),
+        "okx": ("BTC-USDT", "ETH-USDT"),
+        "bybit": ("BTCUSDT", "ETHUSDT"),
+    }
+)
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a simulator; the same seed makes the same markets.
+
+    A symbol that is not in `venues` is unknown to its venue. The rates are the means of one topic;
+    the pace in a topic's name (`@100ms`) is not kept, so that a simulator can outrun a venue.
+    """
+
+    venues: Mapping[str, tuple[str, ...]] = DEFAULT_VENUES  # as the exchange spells its symbols
+    seed: int = 0
+    books_per_s: float = 10.0
+    trades_per_s: float = 5.0
+    port: int = 0  # 0: chosen by the system
+    is_tls: bool = False
+    captures: Path | None = None  # DIR/<exchange>/*.jsonl is sent instead of random markets
+    is_recording: bool = False  # keep every data frame that was sent, in memory
+    record_path: Path | None = None  # and append it to this file
+    tick_s: float = 0.02
+    # A client that lets this much pile up is cut off. About 10 s of 40 connections at full rate.
+    max_queue_bytes: int = 64 * 2**20
+
+    def __post_init__(self) -> None:
+        unknown = set(self.venues) - set(EXCHANGES)
+        if unknown:
+            raise ValueError(f"no such exchanges: {', '.join(sorted(unknown))}")

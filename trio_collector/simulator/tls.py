@@ -1,0 +1,101 @@
+"""A throwaway certificate authority, and a server's certificate for this machine signed by it.
+
+The keys exist in memory; the one file that `ssl` insists on reading is gone before the function
+returns. Clients trust the simulator by trusting `ca_pem`.
+"""
+
+import datetime
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+LIFETIME = datetime.timedelta(days=7)
+_CLOCK_SKEW = datetime.timedelta(hours=1)
+
+
+class ServerIdentity(NamedTuple):
+    """What a TLS server needs, and what its clients have to trust."""
+
+    context: ssl.SSLContext
+    ca_pem: bytes
+
+
+def create_identity() -> ServerIdentity:
+    """Return an identity for `localhost`, 127.0.0.1 and ::1."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _sign(_name("trio_collector simulator CA"), ca_key.public_key(), None, ca_key)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign(_name("localhost"), key.public_key(), ca, ca_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        chain = Path(folder) / "chain.pem"
+        chain.touch(mode=0o600)
+        chain.write_bytes(_key_pem(key) + certificate.public_bytes(Encoding.PEM))
+        context.load_cert_chain(chain)
+    return ServerIdentity(context, ca.public_bytes(Encoding.PEM))
+
+
+def _sign(
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    ca: x509.Certificate | None,
+    ca_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    """Return a certificate for `key`: a server's, or without a `ca` that of the CA itself."""
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(ca.subject if ca else subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+    for extension in _server_extensions() if ca else [_CA_USAGE]:
+        builder = builder.add_extension(extension, critical=isinstance(extension, x509.KeyUsage))
+    return builder.sign(ca_key, hashes.SHA256())
+
+
+def _server_extensions() -> list[x509.ExtensionType]:
+    loopback = [ipaddress.ip_address(address) for address in ("127.0.0.1", "::1")]
+    names = [x509.DNSName("localhost"), *map(x509.IPAddress, loopback)]
+    return [
+        x509.SubjectAlternativeName(names),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+    ]
+
+
+# Python 3.13 verifies strictly and wants to be told that a CA may sign.
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
