@@ -1,0 +1,134 @@
+"""The collector as a whole: what runs inside of what, and in which order it stops.
+
+    endpoint             last, so that /metrics shows the drain
+      uploader           ends when the writer has rung for the last time and the spool is empty
+        writer           ends when no batch is left; seals what is open
+          feeds          first: they leave when `stop` is set, and send what they have read
+
+An outer line outlives the lines inside of it. `stop` reaches the feeds alone; everything else ends
+because its channel does. What is still draining after `shutdown_grace_secs` is cut off: the
+journals keep it for the next start.
+"""
+
+import random
+import secrets
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from trio_collector import clock, metrics
+from trio_collector.budget import ByteBudget
+from trio_collector.config import Config
+from trio_collector.events import Batch
+from trio_collector.exchanges import create_adapter
+from trio_collector.exchanges.coinbase_jwt import Signer, read_credentials
+from trio_collector.feed.ending import Ending
+from trio_collector.feed.plan import Connection, plan_connections
+from trio_collector.feed.session import FeedContext
+from trio_collector.feed.task import run_feed
+from trio_collector.rates import Throttle
+from trio_collector.uploader.task import run_uploader
+from trio_collector.writer.lock import lock_data_dir
+from trio_collector.writer.task import run_writer
+
+log = structlog.get_logger(__name__)
+
+# Batches that may wait for the writer, which takes them without waiting for the disk. The bound
+# on memory is the byte budget; this one only keeps a bug from hiding behind a long queue.
+QUEUE_BATCHES = 10_000
+DRAIN_REPORT_S = 5.0
+LAG_PROBE_S = 0.1
+
+
+def plan(config: Config, environ: Mapping[str, str]) -> list[Connection]:
+    """Return the connections that `config` asks for; raises ConfigError for unusable credentials."""
+    signer = read_credentials(environ, lambda path: Path(path).read_text())
+    token = None if signer is None else partial(_fresh_token, signer)
+    markets = [(market, create_adapter(market, coinbase_token=token)) for market in config.markets]
+    return plan_connections(markets, config.websocket)
+
+
+def _fresh_token(signer: Signer) -> str:
+    return signer.token(int(time.time()), secrets.token_hex(16))
+
+
+async def collect(
+    config: Config,
+    connections: list[Connection],
+    stop: trio.Event,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    now_us: Callable[[], int] = clock.now_us,
+) -> bool:
+    """Collect until `stop` is set, then drain; False if the drain was cut off.
+
+    Raises DataDirLocked if another process collects into the same data_dir. Cancelling it loses
+    at most what was not yet in a journal.
+    """
+    storage = config.storage
+    metrics.start_timestamp.set(now_us() / 1e6)
+    metrics.preset((stream for each in connections for stream in each.streams), Ending)
+    to_writer, batches = trio.open_memory_channel[Batch](QUEUE_BATCHES)
+    bell, rings = trio.open_memory_channel[None](1)
+    budget = ByteBudget(storage.max_inflight_bytes)
+    context = FeedContext(
+        websocket=config.websocket,
+        budget=budget,
+        ssl_context=ssl_context or ssl.create_default_context(),
+        throttles={c.adapter.name: Throttle(c.adapter.limits.connects) for c in connections},
+        stop=stop,
+        now_us=now_us,
+        random=random.random,
+    )
+    with lock_data_dir(Path(storage.data_dir)):
+        async with trio.open_nursery() as service:
+            service.start_soon(watch_loop_lag)
+            # The endpoint starts here: it is told to stop after the drain.
+
+            async with trio.open_nursery() as pipeline:
+                pipeline.start_soon(run_uploader, storage, rings)
+                pipeline.start_soon(
+                    partial(run_writer, server=config.aws.home_server_name or None, now_us=now_us),
+                    storage,
+                    batches,
+                    bell,
+                    budget,
+                )
+
+                async with to_writer, trio.open_nursery() as feeds:
+                    for connection in connections:
+                        feeds.start_soon(run_feed, connection, context, to_writer.clone())
+                    await stop.wait()
+                    log.info("stopping", feeds=len(connections))
+                    service.start_soon(report_drain, budget, batches)
+                    grace_s = config.collector.shutdown_grace_secs
+                    pipeline.cancel_scope.deadline = trio.current_time() + grace_s
+
+            service.cancel_scope.cancel()
+    return not pipeline.cancel_scope.cancelled_caught
+
+
+async def report_drain(budget: ByteBudget, batches: trio.MemoryReceiveChannel[Batch]) -> None:
+    """Log what is still on its way, as long as the drain takes."""
+    while True:
+        await trio.sleep(DRAIN_REPORT_S)
+        queue = batches.statistics()
+        log.info(
+            "draining",
+            open_feeds=queue.open_send_channels,
+            batches_waiting=queue.current_buffer_used,
+            bytes_waiting=budget.used_bytes,
+        )
+
+
+async def watch_loop_lag() -> None:
+    """Measure how late the loop wakes a task that sleeps."""
+    while True:
+        due = trio.current_time() + LAG_PROBE_S
+        await trio.sleep_until(due)
+        metrics.loop_lag_seconds.observe(max(0.0, trio.current_time() - due))

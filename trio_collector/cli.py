@@ -1,0 +1,242 @@
+"""The command line: arguments in, one call, an exit code out.
+
+Exit codes: 0 stopped cleanly, 1 failed, 2 bad configuration or usage. What a command found goes to
+stdout, everything else to stderr.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import structlog
+import trio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trio_collector import __version__
+from trio_collector.app import collect, plan
+from trio_collector.config import Config, find_config, load_config, warnings
+from trio_collector.demo import run_demo
+from trio_collector.errors import CollectorError, ConfigError, Problem
+from trio_collector.feed.plan import Connection
+from trio_collector.log import configure_logging, log_level
+from trio_collector.simulator.server import serve_simulator
+from trio_collector.simulator.settings import Simulation
+
+log = structlog.get_logger(__name__)
+
+cli = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Order books and trades of five exchanges, from WebSockets into crash-proof Parquet.",
+)
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration; else $CONFIG_PATH, else ./config.toml."),
+]
+
+
+@cli.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    config: ConfigOption = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Collect, when no command is given."""
+    if version:
+        typer.echo(__version__)
+    elif context.invoked_subcommand is None:
+        run(config)
+
+
+@cli.command()
+def run(config: ConfigOption = None) -> None:
+    """Collect until SIGTERM or SIGINT; a second signal ends at once."""
+    with _exit_codes():
+        level = log_level(os.environ)
+        configure_logging(level)
+        loaded = load_config(find_config(config, os.environ))
+        configure_logging(level, loaded.collector.log_format)
+        _require_local(loaded)
+        connections = plan(loaded, os.environ)
+        for problem in warnings(loaded):
+            log.warning("configuration", place=problem.place, problem=problem.text)
+        is_clean = trio.run(_collect_until_signal, loaded, connections)
+    if not is_clean:
+        log.error("drain cut off", remedy="the next start seals what is left in data_dir")
+        sys.exit(EXIT_FAILED)
+
+
+def _require_local(config: Config) -> None:
+    """Raise ConfigError for a mode whose delivery does not exist, before anything is collected."""
+    if config.storage.mode != "local":
+        text = f"{config.storage.mode!r} needs delivery to S3, which is not built; use 'local'"
+        raise ConfigError([Problem("storage.mode", text)])
+
+
+async def _collect_until_signal(config: Config, connections: list[Connection]) -> bool:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop)
+        is_clean = await collect(config, connections, stop)
+        nursery.cancel_scope.cancel()
+    return is_clean
+
+
+async def _watch_signals(
+    stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Set `stop` at the first signal; end the process at the second.
+
+    The second does not wait for worker threads: the journals make a kill safe at any moment.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            name = signal.Signals(number).name
+            if stop.is_set():
+                log.warning("second signal, ending at once", signal=name)
+                os._exit(EXIT_FAILED)
+            log.info("signal received", signal=name)
+            stop.set()
+
+
+@cli.command()
+def check(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Validate the configuration and print the connections it asks for; no network."""
+    with _exit_codes():
+        path = find_config(config, os.environ)
+        loaded = load_config(path)
+        connections = plan(loaded, os.environ)
+        remarks = warnings(loaded)
+    if as_json:
+        typer.echo(orjson.dumps(_plan_as_json(connections, remarks)))
+        return
+    _print_plan(connections)
+    for remark in remarks:
+        typer.echo(f"warning: {remark}")
+    typer.echo(f"{path} is valid: {_counts(connections)}, storage mode {loaded.storage.mode!r}")
+
+
+def _counts(connections: list[Connection]) -> str:
+    topics = sum(len(each.subscriptions) for each in connections)
+    return f"{len(connections)} connections, {topics} streams"
+
+
+def _plan_as_json(connections: list[Connection], remarks: list[Problem]) -> dict[str, object]:
+    return {
+        "connections": [
+            {
+                "name": each.name,
+                "exchange": each.adapter.name,
+                "url": each.adapter.websocket_url(),
+                "data_timeout_s": each.data_timeout_s,
+                "streams": ["/".join(stream) for stream in each.streams],
+            }
+            for each in connections
+        ],
+        "warnings": [remark._asdict() for remark in remarks],
+    }
+
+
+def _print_plan(connections: list[Connection]) -> None:
+    table = Table("connection", "streams", "url")
+    for each in connections:
+        table.add_row(each.name, str(len(each.subscriptions)), each.adapter.websocket_url())
+    Console().print(table)
+
+
+@cli.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=1, help="How long to collect.")] = 20.0,
+    directory: Annotated[Path, typer.Option("--dir", help="Where the files go.")] = Path(
+        "demo-data"
+    ),
+) -> None:
+    """Collect from five simulated exchanges; needs no network and no credentials."""
+    with _exit_codes():
+        configure_logging(log_level({"LOG_LEVEL": "WARNING", **os.environ}))
+        is_complete = trio.run(_demo_until_signal, directory, seconds)
+        sys.exit(0 if is_complete else EXIT_FAILED)
+
+
+async def _demo_until_signal(directory: Path, seconds: float) -> bool:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop)
+        is_complete = await run_demo(directory, seconds, stop)
+        nursery.cancel_scope.cancel()
+    return is_complete
+
+
+@cli.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    captures: Annotated[
+        Path | None, typer.Option(help="Send the recorded lines of DIR/<exchange>/*.jsonl.")
+    ] = None,
+    is_tls: Annotated[bool, typer.Option("--tls", help="Serve wss with an own authority.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Append every data frame that was sent to this file.")
+    ] = None,
+) -> None:
+    """Serve the five simulated exchanges until SIGTERM or SIGINT."""
+    with _exit_codes():
+        configure_logging(log_level(os.environ))
+        settings = Simulation(port=port, captures=captures, is_tls=is_tls, record_path=record)
+        trio.run(_simulate_until_signal, settings)
+
+
+async def _simulate_until_signal(settings: Simulation) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop)
+        simulator = await nursery.start(serve_simulator, settings)
+        # Whoever started this reads where the simulator is from one line of JSON.
+        typer.echo(orjson.dumps(simulator.describe()).decode())
+        await stop.wait()
+        nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn the errors that are raised on purpose into lines on stderr and an exit code."""
+    code = 0
+    try:
+        yield
+    except* ConfigError as group:
+        for exc in _leaves(group):
+            typer.echo(str(exc), err=True)
+        code = EXIT_CONFIG
+    except* (CollectorError, OSError) as group:
+        for exc in _leaves(group):
+            typer.echo(f"error: {exc}", err=True)
+        code = EXIT_FAILED
+    if code:
+        sys.exit(code)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

@@ -1,0 +1,56 @@
+"""What the exceptions of a session mean: each is the end of it, under one of the fixed reasons.
+
+A peer that does not speak WebSocket makes h11 and wsproto raise. trio-websocket lets some of that
+out of its own task, where it arrives in a group, beside what was cancelled with it.
+"""
+
+from collections.abc import Iterator
+
+import h11
+import trio_websocket
+import wsproto.utilities
+
+from trio_collector.errors import SessionEnded
+from trio_collector.feed.ending import (
+    NO_CLOSE_FRAME,
+    Ending,
+    connection_closed,
+    rejected_handshake,
+)
+
+# A header that has to be ASCII and is not makes wsproto raise the last one.
+_NOT_WEBSOCKET = (h11.ProtocolError, wsproto.utilities.ProtocolError, UnicodeDecodeError)
+
+
+def closed_session(exc: trio_websocket.ConnectionClosed) -> SessionEnded:
+    """Return the end of a session whose WebSocket is closed."""
+    if exc.reason is None:
+        return connection_closed(NO_CLOSE_FRAME, None)
+    return connection_closed(exc.reason.code, exc.reason.reason)
+
+
+def ending_of(exc: Exception, *, now_s: float, alternative_url: str | None) -> SessionEnded:
+    """Return the end that `exc`, which left a session's task, means; `bug` where it is unforeseen."""
+    causes = list(_leaves(exc))
+    for cause in causes:
+        match cause:
+            case SessionEnded():
+                return cause
+            case trio_websocket.ConnectionRejected():
+                return rejected_handshake(
+                    cause.status_code,
+                    cause.headers or (),
+                    now_s=now_s,
+                    alternative_url=alternative_url,
+                )
+    if all(isinstance(cause, _NOT_WEBSOCKET) for cause in causes):
+        return SessionEnded(Ending.PROTOCOL_ERROR, f"not WebSocket: {causes[0]}")
+    return SessionEnded(Ending.BUG, repr(causes[0]))
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc

@@ -1,0 +1,70 @@
+"""Which connections a configuration asks for.
+
+One connection for each market and feed type, so that they fail apart; or, with
+`streams_per_connection`, up to that many of one `[[markets]]` section together, within what the
+exchange allows on a connection.
+"""
+
+import itertools
+from collections.abc import Iterable
+
+import msgspec
+
+from trio_collector.config import Market, WebsocketSection
+from trio_collector.events import Stream, Topic
+from trio_collector.exchanges.adapter import Adapter, Subscription, topic_of
+
+# A feed without data for this many timeouts is stale: the Rust collector's rule, kept so that its
+# configured values mean what they meant.
+TIMEOUTS_TO_STALE = 3
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """What to connect to, and for which subscriptions."""
+
+    name: str
+    adapter: Adapter
+    subscriptions: tuple[Subscription, ...]
+    data_timeout_s: float
+
+    @property
+    def topics(self) -> dict[Topic, Subscription]:
+        """What is asked for on this connection, by the name that acks and events carry."""
+        return {topic_of(self.adapter, each): each for each in self.subscriptions}
+
+    @property
+    def streams(self) -> list[Stream]:
+        return [Stream(self.adapter.name, *topic) for topic in self.topics]
+
+
+def plan_connections(
+    markets: Iterable[tuple[Market, Adapter]], websocket: WebsocketSection
+) -> list[Connection]:
+    """Return the connections for `markets`, in their order."""
+    return [
+        connection
+        for market, adapter in markets
+        for connection in _plan_market(market, adapter, websocket)
+    ]
+
+
+def _plan_market(
+    market: Market, adapter: Adapter, websocket: WebsocketSection
+) -> Iterable[Connection]:
+    size = min(websocket.streams_per_connection, adapter.limits.topics_per_connection)
+    timeout_s = market.data_timeout_secs or websocket.message_timeout_secs
+    wanted = [
+        Subscription(symbol, feed)
+        for symbol, feed in itertools.product(market.symbols, market.feeds)
+    ]
+    for start in range(0, len(wanted), size):
+        subscriptions = tuple(wanted[start : start + size])
+        yield Connection(
+            _name(adapter, subscriptions), adapter, subscriptions, timeout_s * TIMEOUTS_TO_STALE
+        )
+
+
+def _name(adapter: Adapter, subscriptions: tuple[Subscription, ...]) -> str:
+    first = subscriptions[0]
+    more = f" +{len(subscriptions) - 1}" if len(subscriptions) > 1 else ""
+    return f"{adapter.name}:{adapter.normalize_symbol(first.symbol)}:{first.feed}{more}"
