@@ -89,7 +89,10 @@ def test_what_was_never_covered_is_a_gap(continuity: Continuity, data_type: Data
 def test_okx_may_go_back(continuity: Continuity) -> None:
     """A smaller id is in order where `previous_id` is; what is covered starts afresh with it."""
     assert _check(continuity, (10, 15), (15, 3), (3, 5), data_type=BOOK) == [None] * 3
-    assert _check(continuity, (12, 13), data_type=BOOK) == [Gap(5, 12, None)]
+    assert _check(continuity, (3, 5), (12, 13), data_type=BOOK) == [
+        Duplicate(5, 5),
+        Gap(5, 12, None),
+    ]
 
 
 def test_okx_keepalive_is_no_gap(continuity: Continuity) -> None:

@@ -202,6 +202,16 @@ def test_a_message_over_the_limit_is_not_kept(handshake: bytes, server_frame: Bu
     assert splitter.feed(data[10:5000]) == ([], data[10:5000])
 
 
+def test_a_control_frame_that_is_too_long_is_not_kept(
+    handshake: bytes, server_frame: Build
+) -> None:
+    """It is irregular from its header on, and nothing is waited for."""
+    splitter = _open(LIMIT, handshake)
+    head = server_frame(b"x" * 70_000, 9)[:10]
+    assert splitter.feed(head) == ([], head)
+    assert splitter.is_passing
+
+
 def test_empty_fragments_cost_nothing(handshake: bytes, server_frame: Build) -> None:
     """A message of endless empty fragments does not grow."""
     splitter = _open(LIMIT, handshake)
