@@ -1,6 +1,7 @@
 """The disk fails, or the process dies, at every single call: every row is in exactly one file."""
 
 import errno
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trio_collector import metrics
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.writer.disk import LocalDisk
 from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
@@ -218,6 +220,46 @@ async def test_a_seal_that_never_works_is_left_for_the_next_start(
     assert await run_once(tmp_path, []) == 0
     assert sorted(sealed_frames(tmp_path)) == frames_of(batches)
     assert leftovers(tmp_path) == []
+
+
+class FlakyDisk(FaultyDisk):
+    """A disk on which any call may fail, by the dice."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        super().__init__(0)
+        self.dice = random.Random(seed)
+        self.share = share
+
+    def check(self, call: str) -> bool:
+        if self.dice.random() >= self.share:
+            return False
+        self.failure = OSError(self.dice.choice([errno.ENOSPC, errno.EIO]), "injected")
+        if call == "write":
+            return True
+        raise self.failure
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_errors_everywhere(
+    tmp_path: Path,
+    batches: list[Batch],
+    run_once: RunOnce,
+    sealed_frames: SealedFrames,
+    autojump_clock: Any,
+    seed: int,
+) -> None:
+    """However often the disk fails: a row is in one file, or was counted as dropped."""
+    dropped = metrics.messages_dropped.labels("disk")
+    before = dropped._value.get()
+    assert await run_once(tmp_path, batches, FlakyDisk(seed, 0.02 + seed % 5 / 10)) == 0
+    assert await run_once(tmp_path, [], FlakyDisk(seed + 1000, 0.2)) == 0
+    assert await run_once(tmp_path, []) == 0
+    found = sealed_frames(tmp_path)
+    assert len(set(found)) == len(found)
+    assert len(found) + dropped._value.get() - before == len(frames_of(batches))
+    assert set(found) <= set(frames_of(batches))
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "quarantine").exists()
 
 
 async def test_a_kill_between_any_two_calls(

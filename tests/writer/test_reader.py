@@ -1,5 +1,7 @@
 """A journal gives back exactly its whole batches, whatever happened to the file."""
 
+import errno
+import os
 import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -225,6 +227,23 @@ def test_markers_inside_of_frames_cost_nothing(
     with open_journal(path) as reader:
         assert [batch.num_rows for batch in reader] == [3]
         assert reader.lost_rows == 3
+
+
+def test_an_error_of_the_disk_is_not_damage(
+    journal: tuple[Path, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk refuses to read today is passed on, and nothing is decided about the rows."""
+    path, ends = journal
+    pread = os.pread
+
+    def fail(descriptor: int, size_bytes: int, start: int) -> bytes:
+        if start >= ends[2]:
+            raise OSError(errno.EIO, "injected")
+        return pread(descriptor, size_bytes, start)
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match="injected"):
+        read_frames(path)
 
 
 rows = st.tuples(

@@ -15,10 +15,13 @@ import trio
 
 from trio_collector import metrics
 from trio_collector.budget import ByteBudget
+from trio_collector.config import StorageSection
 from trio_collector.events import Batch
-from trio_collector.writer.guard import REASON, DiskState, Guard
+from trio_collector.writer.guard import REASON, Guard
 from trio_collector.writer.journals import Closed, Journals, Outcome, Round
+from trio_collector.writer.office import Office
 from trio_collector.writer.pending import Pending
+from trio_collector.writer.rotation import Limits
 from trio_collector.writer.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -35,33 +38,36 @@ class Flusher:
 
     def __init__(
         self,
-        journals: Journals,
-        pending: Pending,
-        guard: Guard,
-        worker: Worker,
-        *,
-        sync_interval_s: float,
+        office: Office,
+        storage: StorageSection,
         budget: ByteBudget,
-        state: DiskState,
+        *,
+        worker: Worker,
         hand_on: Callable[[Closed], None],
-        now_us: Callable[[], int],
     ) -> None:
-        self._journals = journals
-        self._pending = pending
-        self._guard = guard
-        self._worker = worker
+        self._office = office
         self._budget = budget
-        self._state = state
+        self._worker = worker
         self._hand_on = hand_on  # takes closed journals
-        self._now_us = now_us
-        self._looks = _Chore(LOOK_INTERVAL_S)
-        self._syncs = _Chore(sync_interval_s)
+        limits = Limits(storage.max_file_age_secs, storage.max_file_bytes)
+        self._journals = Journals(office.place, limits, office.disk)
+        self._pending = Pending(storage.flush_interval_secs)
+        self._guard = Guard(storage.min_free_bytes, office.state)
+        self._looks = _Chore(LOOK_INTERVAL_S, first_after_s=0.0)
+        self._syncs = _Chore(storage.sync_interval_secs, storage.sync_interval_secs)
         self._wake = trio.Event()
         self._is_ending = False
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows wait in memory."""
+        return self._pending.rows > 0
+
     def take(self, batch: Batch) -> None:
         """Take rows that were received: let them wait, or shed them."""
-        if self._guard.keeps(batch, batch.stream in self._pending.failing):
+        if not batch.rows:
+            self._budget.release(batch.size_bytes)
+        elif self._guard.keeps(batch, batch.stream in self._pending.failing):
             self.add(batch)
         else:
             self._guard.shed(batch)
@@ -82,7 +88,7 @@ class Flusher:
             due = self._pending.take_due(now)
             looks, syncs = self._looks.is_due(now), self._syncs.is_due(now)
             if due or looks or syncs:
-                await self._work(Round(self._now_us(), due, looks, syncs))
+                await self._work(Round(self._office.now_us(), due, looks, syncs))
 
     def end(self) -> None:
         """Let `run` return after the round it is at."""
@@ -91,12 +97,14 @@ class Flusher:
 
     async def drain(self) -> None:
         """Write everything and close all journals; what cannot be written now is lost."""
-        for batch in self._guard.take_whole_ledger(self._now_us()):
+        for batch in self._guard.take_whole_ledger(self._office.now_us()):
             self.add(batch)
         for attempt in range(DRAIN_TRIES):
             if attempt:
                 await trio.sleep(DRAIN_PAUSE_S)
-            await self._work(Round(self._now_us(), self._pending.take_all(), syncs=True, ends=True))
+            await self._work(
+                Round(self._office.now_us(), self._pending.take_all(), syncs=True, ends=True)
+            )
             if not self._pending.rows:
                 return
         self._give_up()
@@ -114,11 +122,11 @@ class Flusher:
         self._note_failed(outcome)
         if outcome.free_bytes is not None:
             self._guard.note_free(outcome.free_bytes)
-        self._state.open_journals = outcome.open_journals
-        self._state.last_error = outcome.error or self._state.last_error
+        self._office.state.open_journals = outcome.open_journals
+        self._office.state.last_error = outcome.error or self._office.state.last_error
         for closed in outcome.closed:
             self._hand_on(closed)
-        for batch in self._guard.take_ledger(self._now_us(), self._pending.failing):
+        for batch in self._guard.take_ledger(self._office.now_us(), self._pending.failing):
             self.add(batch)
         metrics.parquet_rows_buffered.set(self._pending.rows)
 
@@ -139,7 +147,7 @@ class Flusher:
         ]
         if news:
             log.error("rows cannot be written and wait", streams=len(news), error=outcome.error)
-        self._state.failing_streams = len(self._pending.failing)
+        self._office.state.failing_streams = len(self._pending.failing)
 
     def _give_up(self) -> None:
         lost = [batch for batches in self._pending.take_all() for batch in batches]
@@ -147,14 +155,14 @@ class Flusher:
         metrics.messages_dropped.labels(REASON).inc(rows)
         metrics.parquet_rows_buffered.set(0)
         self._budget.release(sum(batch.size_bytes for batch in lost))
-        log.error("rows could not be written", rows=rows, error=self._state.last_error)
+        log.error("rows could not be written", rows=rows, error=self._office.state.last_error)
 
 
 class _Chore:
     """Something that is done at an interval, on the trio clock."""
 
-    def __init__(self, interval_s: float) -> None:
-        self.due_at = trio.current_time() + interval_s
+    def __init__(self, interval_s: float, first_after_s: float) -> None:
+        self.due_at = trio.current_time() + first_after_s
         self._interval_s = interval_s
 
     def is_due(self, now: float) -> bool:

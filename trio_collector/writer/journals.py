@@ -156,8 +156,9 @@ class Journals:
             failed = self._sync_together(dirty, outcome)
         else:
             failed = self._sync_each(dirty, folders, outcome)
+        if failed:
+            log.error("journals not synced, new ones begin", count=len(failed), error=outcome.error)
         for journal in failed:
-            log.error("journal could not be synced", path=str(journal.path), error=outcome.error)
             if self._open.get(journal.header.stream) is journal:
                 self._end(journal.header.stream)
 

@@ -37,6 +37,7 @@ from trio_collector.writer.segment import sealed_path
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
+CHECK_ROWS = 2_048  # read at a time when a file is checked; memory follows it
 
 
 _MAGIC = b"PAR1"
@@ -134,7 +135,8 @@ def check_sealed(path: Path) -> Contents:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             tally = Tally()
             for group in range(file.num_row_groups):
-                tally.add(file.read_row_group(group, use_threads=False))
+                for rows in file.iter_batches(CHECK_ROWS, row_groups=[group], use_threads=False):
+                    tally.add(pa.Table.from_batches([rows]))
             claimed = _parse_metadata(file.metadata.metadata or {})
     except (*UNREADABLE, ValueError, LookupError) as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
@@ -171,6 +173,7 @@ def _write(reader: JournalReader, sink: "_Sink") -> Contents:
         for rows in _gathered(reader):
             tally.add(rows)
             parquet.write_table(_with_names(rows, header), row_group_size=GROUP_ROWS)
+            del rows  # before the next ones are gathered: two row groups are twice the memory
         if not reader.rows:
             raise JournalError(reader.path, "holds no whole batch")
         parquet.add_key_value_metadata(_render_metadata(header, tally.contents))

@@ -17,7 +17,7 @@ from trio_collector.events import Batch
 from trio_collector.layout import hour_of
 
 MAX_APPEND_ROWS = 65_536
-MAX_APPEND_BYTES = 64 * 1024 * 1024
+MAX_APPEND_BYTES = 1024 * 1024
 
 US_PER_S = 1_000_000
 

@@ -17,15 +17,14 @@ import trio
 
 from trio_collector import metrics
 from trio_collector.errors import DiskError
-from trio_collector.events import Batch
+from trio_collector.events import Batch, Stream
 from trio_collector.ledger import LedgerEvent, status_batch
-from trio_collector.writer.disk import Disk
-from trio_collector.writer.guard import DiskState, unbudgeted
+from trio_collector.writer.guard import unbudgeted
 from trio_collector.writer.journals import Closed
+from trio_collector.writer.office import Office
 from trio_collector.writer.parquet import UNREADABLE, Sealed, remove
 from trio_collector.writer.pending import retry_delay_s
 from trio_collector.writer.recovery import Action, Settled, Step, settle
-from trio_collector.writer.segment import Place
 from trio_collector.writer.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -43,22 +42,16 @@ class Sealer:
 
     def __init__(
         self,
-        place: Place,
-        disk: Disk,
+        office: Office,
         worker: Worker,
         *,
-        state: DiskState,
         ring: Callable[[], None],
         report: Callable[[Batch], None],
-        now_us: Callable[[], int],
     ) -> None:
-        self._place = place
-        self._disk = disk
+        self._office = office
         self._worker = worker
-        self._state = state
         self._ring = ring  # a sealed file is ready
         self._report = report  # takes rows of the ledger
-        self._now_us = now_us
         self._jobs: deque[_Job] = deque()
         self._failures = 0  # in a row
         self._has_job = trio.Event()
@@ -74,7 +67,7 @@ class Sealer:
 
     def add_closed(self, closed: Closed) -> None:
         """Take on a journal of this process."""
-        path = PurePosixPath(closed.path.relative_to(self._place.root))
+        path = PurePosixPath(closed.path.relative_to(self._office.place.root))
         self._add(_Job(path, Step.SETTLE, closed.rows))
 
     async def run(self) -> None:
@@ -110,7 +103,7 @@ class Sealer:
 
     def _add(self, job: _Job) -> None:
         self._jobs.append(job)
-        self._state.waiting_seals = len(self._jobs)
+        self._office.state.waiting_seals = len(self._jobs)
         self._has_job.set()
 
     async def _do(self, job: _Job) -> bool:
@@ -122,16 +115,18 @@ class Sealer:
         else:
             self._failures = 0
             self._note_success(job, settled)
-        self._state.waiting_seals = len(self._jobs)
+        self._office.state.waiting_seals = len(self._jobs)
         return self._failures == 0
 
     def _perform(self, job: _Job) -> Settled | None:
         """Do `job`, in the thread."""
         if job.step is Step.REMOVE:
-            remove(self._place.root / job.path, self._disk)
+            remove(self._office.place.root / job.path, self._office.disk)
             return None
         started = time.perf_counter()
-        settled = settle(job.path, self._place, self._disk, job.acknowledged_rows or 0)
+        settled = settle(
+            job.path, self._office.place, self._office.disk, job.acknowledged_rows or 0
+        )
         metrics.seal_seconds.observe(time.perf_counter() - started)
         return settled
 
@@ -139,7 +134,7 @@ class Sealer:
         self._failures += 1
         job.failures += 1
         self._jobs.append(job)
-        self._state.last_error = str(exc)
+        self._office.state.last_error = str(exc)
         metrics.parquet_write_errors.inc()
         if job.failures == 1:
             log.error("seal failed, will be tried again", path=str(job.path), error=str(exc))
@@ -157,7 +152,13 @@ class Sealer:
         self._ring()
         is_news = job.acknowledged_rows is None and settled.step is not Step.DROP
         if settled.stream and (lost_rows > 0 or is_news):
-            self._report_recovered(job, settled, rows, lost_rows)
+            fields = {
+                "rows": rows,
+                "lost_rows": lost_rows,
+                "lost_bytes": settled.lost_bytes,
+                "journal": str(job.path),
+            }
+            self._report_recovered(settled.stream, fields, is_loss=lost_rows > 0 or not rows)
 
     def _note_sealed(self, sealed: Sealed) -> None:
         exchange, symbol, _data_type = sealed.header.stream
@@ -165,16 +166,11 @@ class Sealer:
         metrics.parquet_files_rotated.labels(exchange, symbol).inc()
         log.info("segment sealed", path=str(sealed.path), rows=sealed.rows, bytes=sealed.size_bytes)
 
-    def _report_recovered(self, job: _Job, settled: Settled, rows: int, lost_rows: int) -> None:
+    def _report_recovered(
+        self, stream: Stream, fields: dict[str, object], *, is_loss: bool
+    ) -> None:
         """Say in log and ledger what of a journal was salvaged and what was not."""
-        fields = {
-            "rows": rows,
-            "lost_rows": lost_rows,
-            "lost_bytes": settled.lost_bytes,
-            "journal": str(job.path),
-        }
-        say = log.error if lost_rows or not rows else log.info
+        say = log.error if is_loss else log.info
         say("journal recovered", **fields)
-        assert settled.stream is not None
-        row = status_batch(settled.stream, LedgerEvent.RECOVERED, self._now_us(), fields)
+        row = status_batch(stream, LedgerEvent.RECOVERED, self._office.now_us(), fields)
         self._report(unbudgeted(row))

@@ -4,7 +4,7 @@ A name is taken if a journal, a sealed file or a temporary one has it, here or w
 are moved to. The folder stays that of the first row's day even when the millisecond moves on.
 """
 
-import itertools
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,17 +32,16 @@ def create_journal(place: Place, header: Header, disk: Disk, changed: set[Path])
     stream, first_us = header.stream, header.first_us
     path = place.root / layout.segment_path(stream, place.server, first_us // 1000)
     make_folders(disk, path.parent, changed)
-    for first_ms in itertools.count(first_us // 1000):
+    first_ms = first_us // 1000
+    while True:
         path = path.with_name(f"{first_ms}{layout.JOURNAL}")
+        first_ms += 1
         if is_taken(place, path):
             continue
-        try:
+        with contextlib.suppress(FileExistsError):
             descriptor = disk.create(path)
-        except FileExistsError:
-            continue
-        changed.add(path.parent)
-        return Journal(path, descriptor, header, disk)
-    raise AssertionError("counting does not end")
+            changed.add(path.parent)
+            return Journal(path, descriptor, header, disk)
 
 
 def is_taken(place: Place, journal: Path) -> bool:

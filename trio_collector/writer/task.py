@@ -11,22 +11,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import structlog
 import trio
 
 from trio_collector import clock, metrics
 from trio_collector.budget import ByteBudget
 from trio_collector.config import StorageSection
 from trio_collector.events import Batch
-from trio_collector.writer.disk import LOCAL_DISK, Disk
+from trio_collector.writer.disk import LOCAL_DISK, Disk, make_folders
 from trio_collector.writer.flusher import Flusher
-from trio_collector.writer.guard import DiskState, Guard
-from trio_collector.writer.journals import Journals
-from trio_collector.writer.pending import Pending
-from trio_collector.writer.recovery import find_files, plan_recovery
-from trio_collector.writer.rotation import Limits
+from trio_collector.writer.guard import DiskState
+from trio_collector.writer.office import Office
+from trio_collector.writer.recovery import Action, find_files, plan_recovery
 from trio_collector.writer.sealer import Sealer
 from trio_collector.writer.segment import Place
 from trio_collector.writer.worker import Worker, thread_worker
+
+log = structlog.get_logger(__name__)
 
 
 async def run_writer(
@@ -47,48 +48,37 @@ async def run_writer(
     The bell rings when a sealed file is ready; it is a hint, the files on disk are the queue.
     Cancelling loses the rows that are in memory; journals stay for the next start.
     """
-    state = state if state is not None else DiskState()
     place = _place(storage, server)
-    pending = Pending(storage.flush_interval_secs)
-    journal_worker = new_worker()
+    office = Office(place, disk, state if state is not None else DiskState(), now_us)
 
     def report(row: Batch) -> None:
         flusher.add(row)
 
-    sealer = Sealer(
-        place,
-        disk,
-        new_worker(),
-        state=state,
-        ring=partial(_ring, bell),
-        report=report,
-        now_us=now_us,
-    )
-    flusher = Flusher(
-        Journals(place, Limits(storage.max_file_age_secs, storage.max_file_bytes), disk),
-        pending,
-        Guard(storage.min_free_bytes, state),
-        journal_worker,
-        sync_interval_s=storage.sync_interval_secs,
-        budget=budget,
-        state=state,
-        hand_on=sealer.add_closed,
-        now_us=now_us,
-    )
+    sealer = Sealer(office, new_worker(), ring=partial(_ring, bell), report=report)
+    worker = new_worker()
+    flusher = Flusher(office, storage, budget, worker=worker, hand_on=sealer.add_closed)
     with batches, bell:
         # Before the first journal of this process exists: what is found now is not ours.
-        found = await journal_worker(partial(find_files, place.root))
-        sealer.add_leftovers(plan_recovery(found))
+        sealer.add_leftovers(await worker(partial(_find_leftovers, place, disk)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sealer.run)
             await _collect(batches, flusher)
             sealer.end()
         await sealer.drain()
-        if pending.rows:
+        if flusher.has_rows:
             await flusher.drain()
             await sealer.drain()
         sealer.give_up()
         _ring(bell)
+
+
+def _find_leftovers(place: Place, disk: Disk) -> list[Action]:
+    """Return what is to be done about the files in data_dir, which is created if it is absent."""
+    try:
+        make_folders(disk, place.root, set())
+    except OSError as exc:  # rows will wait in memory, and be heard of
+        log.warning("data_dir cannot be created", path=str(place.root), error=str(exc))
+    return plan_recovery(find_files(place.root))
 
 
 async def _collect(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
