@@ -119,6 +119,20 @@ async def test_rows_become_sealed_files(
     assert [path.suffix for path in room.root.rglob("*.*")] == [".parquet"]
 
 
+async def test_a_cut_off_writer_rescues_what_is_in_memory(
+    open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
+) -> None:
+    """Rows that wait, in memory or in the channel, are in a journal when the writer is cancelled."""
+    with trio.CancelScope() as scope:
+        async with open_room(flush_interval_secs=1000.0) as room:
+            await room.send(make_batch(), make_batch(start=1))
+            await room.to_writer.send(make_batch(start=2))
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert room.journal_rows() == 3
+
+
 async def test_an_end_without_rows(open_room: OpenRoom, autojump_clock: MockClock) -> None:
     """A writer that never got a row ends, rings, and leaves nothing on disk."""
     async with open_room() as room:

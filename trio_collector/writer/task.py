@@ -29,6 +29,8 @@ from trio_collector.writer.worker import Worker, thread_worker
 
 log = structlog.get_logger(__name__)
 
+LAST_FLUSH_S = 5.0
+
 
 async def run_writer(
     storage: StorageSection,
@@ -46,7 +48,8 @@ async def run_writer(
 
     Errors of the disk never come out: rows wait, or are shed and counted. `state` tells how it goes.
     The bell rings when a sealed file is ready; it is a hint, the files on disk are the queue.
-    Cancelling loses the rows that are in memory; journals stay for the next start.
+    Cancelling writes what is in memory to the journals, within LAST_FLUSH_S, and leaves these for
+    the next start.
     """
     place = _place(storage, server)
     office = Office(place, disk, state if state is not None else DiskState(), now_us)
@@ -83,13 +86,29 @@ def _find_leftovers(place: Place, disk: Disk) -> list[Action]:
 
 async def _collect(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
     """Receive until `batches` end; then all rows are in journals, and these are closed."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(flusher.run)
-        async for batch in batches:
-            metrics.channel_queue_depth.set(batches.statistics().current_buffer_used)
-            flusher.take(batch)
-        flusher.end()
-    await flusher.drain()
+    is_drained = False
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flusher.run)
+            async for batch in batches:
+                metrics.channel_queue_depth.set(batches.statistics().current_buffer_used)
+                flusher.take(batch)
+            flusher.end()
+        await flusher.drain()
+        is_drained = True
+    finally:
+        if not is_drained:
+            await _rescue(batches, flusher)
+
+
+async def _rescue(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
+    """Write what is in memory, because something else has failed or the drain is cut off."""
+    with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+        while True:
+            flusher.take(batches.receive_nowait())
+    # Shielded, for these rows are nowhere else. A disk that is well needs a second at most.
+    with trio.move_on_after(LAST_FLUSH_S, shield=True):
+        await flusher.drain()
 
 
 def _place(storage: StorageSection, server: str | None) -> Place:
