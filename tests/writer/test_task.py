@@ -133,6 +133,21 @@ async def test_a_cut_off_writer_rescues_what_is_in_memory(
     assert room.journal_rows() == 3
 
 
+async def test_rows_on_their_way_to_the_thread_are_rescued(
+    open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
+) -> None:
+    """A writer that is cancelled when rows are due, and before the thread has them, keeps them."""
+    with trio.CancelScope() as scope:
+        async with open_room(flush_interval_secs=1000.0) as room:
+            await wait_all_tasks_blocked()
+            await room.to_writer.send(make_batch(1000))
+            await trio.lowlevel.checkpoint()
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert room.journal_rows() == 1000
+
+
 async def test_an_end_without_rows(open_room: OpenRoom, autojump_clock: MockClock) -> None:
     """A writer that never got a row ends, rings, and leaves nothing on disk."""
     async with open_room() as room:

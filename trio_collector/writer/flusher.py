@@ -117,7 +117,12 @@ class Flusher:
             await self._wake.wait()
 
     async def _work(self, todo: Round) -> None:
-        outcome = await self._worker(partial(self._journals.work, todo))
+        try:
+            outcome = await self._worker(partial(self._journals.work, todo))
+        except trio.Cancelled:  # before it began: a worker cuts nothing off in between
+            for batches in todo.due:
+                self._pending.give_back(batches[0].stream, batches)
+            raise
         self._note_written(outcome)
         self._note_failed(outcome)
         if outcome.free_bytes is not None:

@@ -76,16 +76,20 @@ class Pending:
 
     def put_back(self, stream: Stream, batches: Iterable[Batch], now: float) -> bool:
         """Let rows that could not be written wait in front; return whether that is new."""
+        self.give_back(stream, batches)
+        self._full.discard(stream)
+        failures = self._failing[stream].failures + 1 if stream in self._failing else 1
+        self._failing[stream] = _Failure(now + retry_delay_s(failures), failures)
+        return failures == 1
+
+    def give_back(self, stream: Stream, batches: Iterable[Batch]) -> None:
+        """Let rows that were taken wait in front again."""
         returned = list(batches)
         waiting = self._waiting.setdefault(stream, _Waiting())
         waiting.batches[:0] = returned
         rows = sum(batch.rows for batch in returned)
         waiting.rows += rows
         self.rows += rows
-        self._full.discard(stream)
-        failures = self._failing[stream].failures + 1 if stream in self._failing else 1
-        self._failing[stream] = _Failure(now + retry_delay_s(failures), failures)
-        return failures == 1
 
     def note_written(self, stream: Stream) -> None:
         """Take note that rows of `stream` could be written."""
