@@ -57,6 +57,15 @@ def test_true_book_is_found_under_any_spelling(venues: dict[str, Venue]) -> None
     assert len(json.loads(body)["asks"]) == 50
 
 
+def test_families_of_bybit_have_books_of_their_own(venues: dict[str, Venue]) -> None:
+    """`bybit` is spot; the others are asked for by the venue's name."""
+    books = {
+        answer_get(f"/simulator/book/{name}/BTCUSDT", venues, SentRecord()).body
+        for name in ("bybit", "bybit.linear", "bybit.inverse")
+    }
+    assert len(books) == 3
+
+
 def test_counts_can_be_asked_for(venues: dict[str, Venue]) -> None:
     """GET sent lists the streams with their counts."""
     sent = SentRecord()

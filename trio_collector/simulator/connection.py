@@ -4,11 +4,12 @@ wsproto reads what the client sends; what goes back goes through the outbox. A d
 carries out.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import trio
 from wsproto.connection import Connection as WebSocket
-from wsproto.connection import ConnectionType
+from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
@@ -53,16 +54,24 @@ class Connection:
         self.outbox.scope.cancel()
 
     async def _receive(self) -> None:
-        try:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while self._take_events():
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     return
                 self._websocket.receive_data(bytes(data))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-        with trio.move_on_after(CLOSE_GRACE_S):
-            await self.outbox.wait_empty()
+            with trio.move_on_after(CLOSE_GRACE_S):
+                await self.outbox.wait_empty()
+                await self._discard()
+
+    async def _discard(self) -> None:
+        """Read on if the client has not taken its leave.
+
+        Closing a socket with unread bytes resets it, and the client would lose our close frame.
+        """
+        if self._websocket.state is ConnectionState.OPEN:
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
 
     def _take_events(self) -> bool:
         """Act on what the client sent; return whether it may send more."""
@@ -76,20 +85,25 @@ class Connection:
         if isinstance(event, BytesMessage):
             return self._collect(bytes(event.data), is_whole=event.message_finished)
         if isinstance(event, Ping):
-            self.outbox.put([Frame(bytes(event.payload), opcode=Opcode.PONG)])
+            self._reply(Frame(bytes(event.payload), opcode=Opcode.PONG))
             self.dialect.receive_control(Opcode.PING, bytes(event.payload), self._now_ms())
         elif isinstance(event, Pong):
             self.dialect.receive_control(Opcode.PONG, bytes(event.payload), self._now_ms())
         elif isinstance(event, CloseConnection):
             is_bare = event.code == CloseReason.NO_STATUS_RCVD
-            self.outbox.put([close_frame(CloseReason.NORMAL_CLOSURE if is_bare else event.code)])
+            self._reply(close_frame(CloseReason.NORMAL_CLOSURE if is_bare else event.code))
             return False
         return True
+
+    def _reply(self, frame: Frame) -> None:
+        """Send `frame` after what the dialect has answered so far."""
+        self.flush()
+        self.outbox.put([frame])
 
     def _collect(self, part: bytes, *, is_whole: bool) -> bool:
         self._message += part
         if len(self._message) > MAX_MESSAGE_BYTES:
-            self.outbox.put([close_frame(CloseReason.MESSAGE_TOO_BIG)])
+            self._reply(close_frame(CloseReason.MESSAGE_TOO_BIG))
             return False
         if is_whole:
             message = bytes(self._message)

@@ -63,7 +63,7 @@ def _open_venue(
         return venues.get(facts.exchange) or RecordedVenue(
             facts, read_lines(settings.captures, facts.exchange), now_ms=now_ms
         )
-    venue = Venue(facts, now_ms=now_ms)
+    venue = Venue(facts, now_ms=now_ms, name=name)
     venue.list_markets(
         settings.venues[facts.exchange],
         books_per_s=settings.books_per_s,

@@ -22,7 +22,10 @@ class Opcode(enum.IntEnum):
 
 
 class StreamKey(NamedTuple):
-    """What a data frame is recorded under: `orderbook` or `trade` of one symbol, in plain spelling."""
+    """What a data frame is recorded under: `orderbook` or `trade` of one symbol, in plain spelling.
+
+    Bybit's linear and inverse markets, whose symbols are those of spot, have them behind a dot.
+    """
 
     exchange: str
     symbol: str

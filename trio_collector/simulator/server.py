@@ -9,6 +9,7 @@ each connection sends, one receives. Whatever a client does ends at most its own
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import h11
 import structlog
@@ -55,6 +56,14 @@ class Simulator:
         """Return what goes into a market's `base_url`."""
         return f"{'wss' if self._settings.is_tls else 'ws'}://{HOST}:{self.port}/{exchange}"
 
+    def describe(self) -> dict[str, Any]:
+        """Return where it is and what a client has to trust, for who reads it as JSON."""
+        return {
+            "port": self.port,
+            "base_urls": {name: self.base_url(name) for name in self._settings.venues},
+            "ca_pem": self.ca_pem.decode("ascii"),
+        }
+
     def pause(self) -> None:
         """Stop all markets; connections, heartbeats and pings go on."""
         self._is_paused = True
@@ -77,15 +86,23 @@ class Simulator:
 
     async def run_clock(self) -> None:
         """Step the markets and the connections' timers, for ever."""
+        busy_s = 0.0
         while True:
-            await trio.sleep(self._settings.tick_s)
-            if not self._is_paused:
-                now_ms = self._now_ms()
-                for venue in self.venues.values():
-                    venue.step(now_ms)
-            for connection in self.connections:
-                connection.flush()
-            self.sent.flush()
+            # Sending takes about a third of the time that making does (5 and 16 µs a frame).
+            # Where the processor is short, it gets that share instead of starving.
+            await trio.sleep(max(self._settings.tick_s, busy_s / 2))
+            started = trio.current_time()
+            self._step()
+            busy_s = trio.current_time() - started
+
+    def _step(self) -> None:
+        if not self._is_paused:
+            now_ms = self._now_ms()
+            for venue in self.venues.values():
+                venue.step(now_ms)
+        for connection in self.connections:
+            connection.flush()
+        self.sent.flush()
 
     async def serve_client(self, stream: Stream) -> None:
         """Serve one TCP connection; the caller closes it."""

@@ -23,7 +23,7 @@ from trio_collector.simulator.market import (
 )
 
 # After a stall of the loop the market goes on from there instead of making up for all of it.
-MAX_CATCH_UP_MS = 1_000.0
+MAX_CATCH_UP_MS = 200.0
 
 
 class Subscriber(Protocol):
@@ -41,10 +41,12 @@ class Topic(abc.ABC):
 
     data_type: str
 
-    def __init__(self, name: str, market: Market, exchange: str) -> None:
+    def __init__(self, name: str, market: Market, venue_name: str) -> None:
         self.name = name
         self.market = market
-        self.stream = StreamKey(exchange, plain_symbol(market.symbol), self.data_type)
+        exchange, dot, family = venue_name.partition(".")
+        symbol = f"{plain_symbol(market.symbol)}{dot}{family}"
+        self.stream = StreamKey(exchange, symbol, self.data_type)
         self.subscribers: dict[Subscriber, None] = {}  # in the order they came
 
     def snapshot(self, at_ms: int) -> Iterable[Frame]:
@@ -82,10 +84,15 @@ class VenueFacts(NamedTuple):
 
 
 class Venue:
-    """The markets of one exchange, stepped together."""
+    """The markets of one exchange, stepped together.
 
-    def __init__(self, facts: VenueFacts, *, now_ms: float) -> None:
+    Where an exchange has families of markets that share their symbols, each is a venue, and its
+    name says which: `bybit.linear`. Its streams are recorded under `btcusdt.linear`.
+    """
+
+    def __init__(self, facts: VenueFacts, *, now_ms: float, name: str = "") -> None:
         self.facts = facts
+        self.name = name or facts.exchange
         self.exchange = facts.exchange
         self.markets: dict[str, Market] = {}
         self._topics: dict[str, Topic] = {}

@@ -86,7 +86,8 @@ def test_books_are_rebuilt_from_snapshot_and_deltas(
         apply(bids, message["data"]["b"])
         apply(asks, message["data"]["a"])
     assert (bids, asks) == truth(conversation.venue.find("BTCUSDT"))
-    assert frames[-1].streams == (StreamKey("bybit", "btcusdt", "orderbook"),)
+    symbol = "btcusdt" if target == SPOT else "btcusdt.linear"
+    assert frames[-1].streams == (StreamKey("bybit", symbol, "orderbook"),)
 
 
 def test_best_levels_are_whole_and_repeated() -> None:

@@ -68,8 +68,8 @@ class DiffTopic(Topic):
 class PartialTopic(DiffTopic):
     """`<symbol>@depth20@100ms`: the best levels; no symbol, no time."""
 
-    def __init__(self, depth: int, name: str, market: Market, exchange: str) -> None:
-        super().__init__(name, market, exchange)
+    def __init__(self, depth: int, name: str, market: Market, venue_name: str) -> None:
+        super().__init__(name, market, venue_name)
         self._depth = depth
 
     def on_book(self, change: BookChange) -> Iterable[Frame]:

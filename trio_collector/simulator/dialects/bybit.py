@@ -51,8 +51,8 @@ class BookTopic(Topic):
 
     data_type = "orderbook"
 
-    def __init__(self, name: str, market: Market, exchange: str, *, is_spot: bool) -> None:
-        super().__init__(name, market, exchange)
+    def __init__(self, name: str, market: Market, venue_name: str, *, is_spot: bool) -> None:
+        super().__init__(name, market, venue_name)
         self._is_spot = is_spot
 
     def snapshot(self, at_ms: int) -> Iterable[Frame]:
@@ -97,8 +97,8 @@ class TradeTopic(Topic):
 
     data_type = "trade"
 
-    def __init__(self, name: str, market: Market, exchange: str, *, is_spot: bool) -> None:
-        super().__init__(name, market, exchange)
+    def __init__(self, name: str, market: Market, venue_name: str, *, is_spot: bool) -> None:
+        super().__init__(name, market, venue_name)
         self._is_spot = is_spot
 
     def on_match(self, match: Match) -> Iterable[Frame]:
@@ -181,7 +181,7 @@ class BybitDialect(Dialect):
         if not match or not market:
             raise ValueError(f"no topic {name}")
         kind = TradeTopic if match[2] else BestTopic if match[1] == "1" else BookTopic
-        return kind(name, market, "bybit", is_spot=self.is_spot)
+        return kind(name, market, self.venue.name, is_spot=self.is_spot)
 
     def _reply(self, request: Request, *, is_success: bool, text: str) -> None:
         reply: dict[str, Any] = {

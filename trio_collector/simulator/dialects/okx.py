@@ -82,8 +82,8 @@ class TopTopic(Topic):
 
     data_type = "orderbook"
 
-    def __init__(self, channel: str, name: str, market: Market, exchange: str) -> None:
-        super().__init__(name, market, exchange)
+    def __init__(self, channel: str, name: str, market: Market, venue_name: str) -> None:
+        super().__init__(name, market, venue_name)
         self._channel = channel
         self._depth = _DEPTHS[channel]
 

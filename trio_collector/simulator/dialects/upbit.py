@@ -43,9 +43,9 @@ class BookTopic(Topic):
     data_type = "orderbook"
 
     def __init__(
-        self, name: str, market: Market, exchange: str, *, is_simple: bool, units: int = 30
+        self, name: str, market: Market, venue_name: str, *, is_simple: bool, units: int = 30
     ) -> None:
-        super().__init__(name, market, exchange)
+        super().__init__(name, market, venue_name)
         self._names = _SIMPLE if is_simple else _DEFAULT
         self._units = units
 
@@ -85,9 +85,9 @@ class TradeTopic(Topic):
     data_type = "trade"
 
     def __init__(
-        self, name: str, market: Market, exchange: str, *, is_simple: bool, units: int = 30
+        self, name: str, market: Market, venue_name: str, *, is_simple: bool, units: int = 30
     ) -> None:
-        super().__init__(name, market, exchange)
+        super().__init__(name, market, venue_name)
         self._names = _SIMPLE if is_simple else _DEFAULT
 
     def snapshot(self, at_ms: int) -> Iterable[Frame]:
