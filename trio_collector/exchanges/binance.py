@@ -47,6 +47,8 @@ from trio_collector.exchanges.adapter import (
 from trio_collector.exchanges.wire import (
     ABSENT,
     NULL,
+    ORDERBOOK,
+    TRADE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -229,7 +231,7 @@ def _parse_trade(data: _Payload, trade_id: int | None, names: SymbolNames) -> Ev
         raise ValueError(f"{data.kind} without id or time")
     return Event(
         symbol=names[data.symbol],
-        data_type=DataType.TRADE,
+        data_type=TRADE,
         sequence_id=str(trade_id),
         exchange_us=data.sent_ms * 1_000,
         previous_id=trade_id - 1,
@@ -245,7 +247,7 @@ def _parse_update(data: _Payload, names: SymbolNames) -> Event:
         raise ValueError("depthUpdate without levels")
     return Event(
         symbol=names[data.symbol],
-        data_type=DataType.ORDERBOOK,
+        data_type=ORDERBOOK,
         sequence_id=str(final),
         exchange_us=data.sent_ms * 1_000,
         previous_id=first - 1,
@@ -260,7 +262,7 @@ def _parse_partial(stream: str, data: _Payload, names: SymbolNames) -> Event | C
         return Foreign("partial book without a stream name")
     return Event(
         symbol=names[stream.partition("@")[0]],
-        data_type=DataType.ORDERBOOK,
+        data_type=ORDERBOOK,
         sequence_id=str(data.snapshot_id),
         exchange_us=None,
     )

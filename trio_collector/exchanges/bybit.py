@@ -50,6 +50,8 @@ from trio_collector.exchanges.adapter import (
 )
 from trio_collector.exchanges.wire import (
     ABSENT,
+    ORDERBOOK,
+    TRADE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -195,17 +197,17 @@ def _data_type(topic: str) -> DataType | None:
     """
     kind, _, rest = topic.partition(".")
     if kind == "publicTrade":
-        return DataType.TRADE
+        return TRADE
     if kind == "orderbook" and rest.partition(".")[0].isdecimal():
-        return DataType.ORDERBOOK
+        return ORDERBOOK
     return None
 
 
 def _parse_data(message: _Frame, names: SymbolNames) -> Event | Control:
     data_type = _data_type(message.topic)
-    if data_type is DataType.ORDERBOOK:
+    if data_type is ORDERBOOK:
         return _parse_book(message, names)
-    if data_type is DataType.TRADE:
+    if data_type is TRADE:
         return _parse_trades(message, names)
     if message.topic == "system.status":
         # It tells of maintenance past and to come; it does not end this connection.
@@ -225,7 +227,7 @@ def _parse_book(message: _Frame, names: SymbolNames) -> Event:
     is_reset = is_provable and (message.type == "snapshot" or book.update_id == 1)
     return Event(
         symbol=names[book.symbol],
-        data_type=DataType.ORDERBOOK,
+        data_type=ORDERBOOK,
         sequence_id=str(book.update_id),
         exchange_us=message.ts * 1_000,
         previous_id=book.update_id - 1 if is_provable and not is_reset else None,
@@ -242,7 +244,7 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> Event:
         raise ValueError("a trade without id or time")
     return Event(
         symbol=names[last.symbol],
-        data_type=DataType.TRADE,
+        data_type=TRADE,
         sequence_id=last.trade_id,
         exchange_us=last.traded_ms * 1_000,
     )

@@ -49,7 +49,14 @@ from trio_collector.exchanges.adapter import (
     Subscription,
     topic_of,
 )
-from trio_collector.exchanges.wire import ABSENT, Id, SymbolNames, require_utf8
+from trio_collector.exchanges.wire import (
+    ABSENT,
+    ORDERBOOK,
+    TRADE,
+    Id,
+    SymbolNames,
+    require_utf8,
+)
 from trio_collector.markets import plain_symbol
 
 BASE_URL = "wss://advanced-trade-ws.coinbase.com"
@@ -227,7 +234,7 @@ def _parse_books(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
     return tuple(
         Event(
             symbol=symbol,
-            data_type=DataType.ORDERBOOK,
+            data_type=ORDERBOOK,
             sequence_id=str(message.sequence_num),
             exchange_us=_exchange_us(message),
             is_reset=is_reset,
@@ -256,7 +263,7 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
     return tuple(
         Event(
             symbol=symbol,
-            data_type=DataType.TRADE,
+            data_type=TRADE,
             sequence_id=str(max(found)),
             exchange_us=_exchange_us(message),
             previous_id=min(found) - 1,

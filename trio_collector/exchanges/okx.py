@@ -50,6 +50,8 @@ from trio_collector.exchanges.adapter import (
 )
 from trio_collector.exchanges.wire import (
     ABSENT,
+    ORDERBOOK,
+    TRADE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -189,7 +191,7 @@ class Okx:
         data_type = self._data_types.get(message.arg.channel)
         if data_type is None:
             return Foreign(message.arg.channel)
-        parse = _parse_book if data_type is DataType.ORDERBOOK else _parse_trades
+        parse = _parse_book if data_type is ORDERBOOK else _parse_trades
         return parse(message.action, message.data, self._names[message.arg.symbol])
 
     def _parse_control(self, message: _Frame) -> Control:
@@ -222,7 +224,7 @@ def _parse_book(action: str, items: list[_Item], symbol: str) -> Event:
         raise ValueError("neither snapshot nor update")
     return Event(
         symbol=symbol,
-        data_type=DataType.ORDERBOOK,
+        data_type=ORDERBOOK,
         sequence_id="" if last.seq_id is None else str(last.seq_id),
         exchange_us=last.ts * 1_000,
         # A snapshot follows on nothing: its prevSeqId is -1.
@@ -239,7 +241,7 @@ def _parse_trades(action: str, items: list[_Item], symbol: str) -> Event:
     previous_id = None if first.count is None else first.trade_id - first.count
     return Event(
         symbol=symbol,
-        data_type=DataType.TRADE,
+        data_type=TRADE,
         sequence_id=str(last.trade_id),
         exchange_us=last.ts * 1_000,
         previous_id=previous_id,

@@ -47,6 +47,8 @@ from trio_collector.exchanges.adapter import (
 )
 from trio_collector.exchanges.wire import (
     ABSENT,
+    ORDERBOOK,
+    TRADE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -231,7 +233,7 @@ def _parse_book(message: _Message, names: SymbolNames) -> Event:
         raise ValueError("orderbook without levels")
     return Event(
         symbol=names[message.code or message.long_code],
-        data_type=DataType.ORDERBOOK,
+        data_type=ORDERBOOK,
         sequence_id="",
         exchange_us=_exchange_us(message),
     )
@@ -245,7 +247,7 @@ def _parse_trade(message: _Message, names: SymbolNames) -> Event:
         raise ValueError("trade without id")
     return Event(
         symbol=names[message.code or message.long_code],
-        data_type=DataType.TRADE,
+        data_type=TRADE,
         sequence_id=str(sequential_id),
         exchange_us=_exchange_us(message),
     )
