@@ -24,6 +24,32 @@ def test_batches_are_joined_in_order(make_batch: MakeBatch) -> None:
     assert rows["timestamp_exchange"].null_count == 1
 
 
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=4), st.none() | st.integers(-(2**63), 2**63 - 1), st.text())
+    ).filter(bool)
+)
+def test_columns_hold_what_the_rows_say(rows: list[tuple[str, int | None, str]]) -> None:
+    """Ids, times and frames read back as they were, nulls and text of any script included."""
+    batch = Batch(STREAM, 7)
+    for sequence_id, exchange_us, frame in rows:
+        batch.append(sequence_id, exchange_us, frame.encode())
+    written = record_batch([batch])
+    written.validate(full=True)
+    assert written["exchange_sequence_id"].to_pylist() == [row[0] for row in rows]
+    assert written["timestamp_exchange"].to_pylist() == [row[1] for row in rows]
+    assert written["data"].to_pylist() == [row[2] for row in rows]
+
+
+def test_a_character_torn_between_rows_is_no_text() -> None:
+    """Two frames that are UTF-8 only when put together do not fit."""
+    batch = Batch(STREAM, 7)
+    batch.append("1", None, b"\xc3")
+    batch.append("2", None, b"\xa9")
+    with pytest.raises(UnfitRows):
+        record_batch([batch])
+
+
 def test_unparsed_rows_are_bytes(make_batch: MakeBatch) -> None:
     """The frames of an `unparsed` stream may be any bytes."""
     stream = STREAM._replace(data_type=DataType.UNPARSED)
