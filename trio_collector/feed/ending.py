@@ -29,7 +29,7 @@ class Ending(enum.StrEnum):
     BUG = "bug"  # an error that nobody planned; the log has its traceback
 
 
-# Ends that say nothing about the exchange's health: the next session follows without backoff.
+# Ends that say nothing about the exchange's health: the next session need not wait.
 PLANNED = frozenset({Ending.HANDOVER, Ending.STOPPED})
 
 # Codes that the WebSocket library reports for what our side found wrong in the peer's bytes.
@@ -83,15 +83,23 @@ def rejected_handshake(
     )
 
 
+# Binance bans an address for up to 3 days. A longer wait is a mistake, or meant to do harm.
+# https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+LONGEST_RETRY_AFTER_S = 3 * 86_400.0
+
+
 def parse_retry_after(value: bytes, now_s: float) -> float | None:
     """Return the seconds that a Retry-After header asks for; None if it asks for nothing sane.
 
     Both forms of RFC 9110 section 10.2.3 are read: seconds, and a date (`now_s` is Unix time).
     """
     text = value.decode("latin-1").strip()
-    if text.isdecimal():
-        return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now_s)
-    except ValueError:
+        wait_s = float(text) if text.isdecimal() else _parse_date(text) - now_s
+    except (ValueError, OverflowError):
         return None
+    return min(max(0.0, wait_s), LONGEST_RETRY_AFTER_S)
+
+
+def _parse_date(text: str) -> float:
+    return email.utils.parsedate_to_datetime(text).timestamp()

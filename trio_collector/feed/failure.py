@@ -30,22 +30,33 @@ def closed_session(exc: trio_websocket.ConnectionClosed) -> SessionEnded:
 
 
 def ending_of(exc: Exception, *, now_s: float, alternative_url: str | None) -> SessionEnded:
-    """Return the end that `exc`, which left a session's task, means; `bug` where it is unforeseen."""
-    causes = list(_leaves(exc))
-    for cause in causes:
-        match cause:
-            case SessionEnded():
-                return cause
-            case trio_websocket.ConnectionRejected():
-                return rejected_handshake(
-                    cause.status_code,
-                    cause.headers or (),
-                    now_s=now_s,
-                    alternative_url=alternative_url,
-                )
-    if all(isinstance(cause, _NOT_WEBSOCKET) for cause in causes):
-        return SessionEnded(Ending.PROTOCOL_ERROR, f"not WebSocket: {causes[0]}")
-    return SessionEnded(Ending.BUG, repr(causes[0]))
+    """Return the end that `exc`, which left a session's task, means; `bug` where it is unforeseen.
+
+    Of several, a bug is told before anything else, and last what a broken connection looks like
+    to whoever still reads from it. `now_s` is Unix time.
+    """
+    return min((_ending_of_one(cause, now_s, alternative_url) for cause in _leaves(exc)), key=_rank)
+
+
+def _ending_of_one(exc: BaseException, now_s: float, alternative_url: str | None) -> SessionEnded:
+    match exc:
+        case SessionEnded():
+            return exc
+        case trio_websocket.ConnectionClosed():
+            return closed_session(exc)
+        case trio_websocket.ConnectionRejected():
+            return rejected_handshake(
+                exc.status_code, exc.headers or (), now_s=now_s, alternative_url=alternative_url
+            )
+    if isinstance(exc, _NOT_WEBSOCKET):
+        return SessionEnded(Ending.PROTOCOL_ERROR, f"not WebSocket: {exc}")
+    return SessionEnded(Ending.BUG, repr(exc))
+
+
+def _rank(ending: SessionEnded) -> int:
+    if ending.reason == Ending.BUG:
+        return 0
+    return 2 if ending.reason in (Ending.PROTOCOL_ERROR, Ending.STREAM_ENDED) else 1
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

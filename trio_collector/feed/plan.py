@@ -3,15 +3,20 @@
 One connection for each market and feed type, so that they fail apart; or, with
 `streams_per_connection`, up to that many of one `[[markets]]` section together, within what the
 exchange allows on a connection.
+
+No stream may be fed twice, for its rows would be in the archive twice. The configuration has seen
+to that as far as spelling goes; only the adapter knows of symbols that are one market, such as
+Coinbase's BTC-USD and BTC-USDC.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from trio_collector.config import Market, WebsocketSection
-from trio_collector.events import Stream, Topic
+from trio_collector.errors import ConfigError, Problem
+from trio_collector.events import DATA_TYPE_OF, Stream, Topic
 from trio_collector.exchanges.adapter import Adapter, Subscription, topic_of
 
 # A feed without data for this many timeouts is stale: the Rust collector's rule, kept so that its
@@ -38,14 +43,34 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 def plan_connections(
-    markets: Iterable[tuple[Market, Adapter]], websocket: WebsocketSection
+    markets: Sequence[tuple[Market, Adapter]], websocket: WebsocketSection
 ) -> list[Connection]:
-    """Return the connections for `markets`, in their order."""
+    """Return the connections for `markets`, which are all of the configuration's, in their order.
+
+    Raises ConfigError if two symbols feed the same stream.
+    """
+    problems = list(_find_shared_streams(markets))
+    if problems:
+        raise ConfigError(problems)
     return [
         connection
         for market, adapter in markets
         for connection in _plan_market(market, adapter, websocket)
     ]
+
+
+def _find_shared_streams(markets: Sequence[tuple[Market, Adapter]]) -> Iterator[Problem]:
+    """Yield a problem for each symbol that feeds a stream which an earlier one feeds."""
+    first: dict[Stream, str] = {}
+    for index, (market, adapter) in enumerate(markets):
+        for position, symbol in enumerate(market.symbols):
+            here = f"markets[{index}].symbols[{position}]"
+            name = adapter.normalize_symbol(symbol)
+            streams = [Stream(adapter.name, name, DATA_TYPE_OF[feed]) for feed in market.feeds]
+            others = {first.setdefault(each, f"{symbol!r}, {here}") for each in streams}
+            for other in sorted(others - {f"{symbol!r}, {here}"}):
+                text = f"{symbol!r} of {adapter.name} feeds the streams of {other}"
+                yield Problem(here, f"{text}; remove one of the two")
 
 
 def _plan_market(

@@ -37,6 +37,7 @@ class Finding(NamedTuple):
 class Rows(NamedTuple):
     """What one read of the socket held."""
 
+    frames: int
     batches: list[Batch]
     controls: list[Control]
     findings: list[Finding]
@@ -56,7 +57,7 @@ class FrameReader:
     def read(self, received_us: int, frames: Sequence[bytes]) -> Rows:
         """Return what `frames`, which came with one read at `received_us`, hold."""
         parse = self._adapter.parse_message
-        rows = Rows([], [], [], [])
+        rows = Rows(len(frames), [], [], [], [])
         batches: dict[tuple[str, DataType], Batch] = {}
         for frame in frames:
             try:
@@ -65,9 +66,11 @@ class FrameReader:
                 rows.unreadable.append(exc)
                 self._keep_unparsed(rows, received_us, frame)
                 continue
+            is_foreign = False
             for item in parsed:
                 if not isinstance(item, Event):
-                    self._read_control(rows, item, received_us, frame)
+                    self._read_control(rows, item)
+                    is_foreign = is_foreign or isinstance(item, Foreign)
                     continue
                 batch = batches.get((item.symbol, item.data_type))
                 if batch is None:
@@ -76,6 +79,15 @@ class FrameReader:
                 batch.append(item.sequence_id, item.exchange_us, frame)
                 if item.last_id is not None:
                     self._check(rows, item)
+            if is_foreign:
+                self._keep_unparsed(rows, received_us, frame)
+        return rows
+
+    def keep(self, received_us: int, frames: Sequence[bytes]) -> Rows:
+        """Return `frames` as they came: for when reading them is what failed."""
+        rows = Rows(len(frames), [], [], [], [])
+        for frame in frames:
+            self._keep_unparsed(rows, received_us, frame)
         return rows
 
     def _open_batch(self, rows: Rows, event: Event, received_us: int) -> Batch:
@@ -89,15 +101,13 @@ class FrameReader:
         if finding is not None:
             rows.findings.append(Finding(Topic(event.symbol, event.data_type), finding))
 
-    def _read_control(self, rows: Rows, item: Control, received_us: int, frame: bytes) -> None:
-        if isinstance(item, ConnectionSequence):
-            finding = self._continuity.check_connection(item)
-            if finding is not None:
-                rows.findings.append(Finding(None, finding))
+    def _read_control(self, rows: Rows, item: Control) -> None:
+        if not isinstance(item, ConnectionSequence):
+            rows.controls.append(item)
             return
-        if isinstance(item, Foreign):
-            self._keep_unparsed(rows, received_us, frame)
-        rows.controls.append(item)
+        finding = self._continuity.check_connection(item)
+        if finding is not None:
+            rows.findings.append(Finding(None, finding))
 
     def _keep_unparsed(self, rows: Rows, received_us: int, frame: bytes) -> None:
         last = rows.batches[-1] if rows.batches else None

@@ -1,15 +1,19 @@
 """What one session tells about its streams: to the ledger, the metrics and the log alike.
 
 Ledger rows are kept here until `take` hands them to whoever sends rows to the writer, so that the
-tasks which notice something never wait for room.
+tasks which notice something never wait for room. What is found in a read of the socket carries the
+time of that read, as the rows of the read do; `at_us` is that time, and now where it is left out.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import structlog
+from prometheus_client import Counter, Gauge, Histogram
 
 from trio_collector import metrics
-from trio_collector.errors import SessionEnded
+from trio_collector.errors import SessionEnded, UnreadableFrame
 from trio_collector.events import Batch, Stream, Topic
 from trio_collector.feed.continuity import Gap
 from trio_collector.feed.ending import Ending
@@ -17,69 +21,178 @@ from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import Finding
 from trio_collector.ledger import LedgerEvent, status_batch
 
+# The exchange chooses the kinds; so many are named, which bounds memory and log.
+MOST_KINDS = 20
+
+
+class _Series(NamedTuple):
+    """The metrics of one stream's rows; to look them up by label costs more than to count."""
+
+    received: Counter
+    latest: Gauge
+    latency_ms: Histogram
+
 
 class SessionLog:
     """The ledger rows of one session, each with the connection's name and the session's number."""
 
-    def __init__(self, connection: Connection, number: int, now_us: Callable[[], int]) -> None:
-        self._connection = connection
-        self._number = number
-        self._now_us = now_us
-        self._rows: list[Batch] = []
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Iterable[Topic],
+        now_us: Callable[[], int],
+        *,
+        number: int,
+    ) -> None:
         self.log = structlog.get_logger(__name__).bind(connection=connection.name, session=number)
+        self._exchange = connection.adapter.name
+        self._markets = sorted({(self._exchange, topic.symbol) for topic in topics})
+        self._common = {"connection": connection.name, "session": number}
+        self._now_us = now_us
+        self._status: list[Batch] = []
+        self._series: dict[Stream, _Series] = {}
+        self._rows = 0
+        self._gaps = 0
+        self._with_gaps: set[Topic] = set()
+        self._kinds: set[str] = set()
 
     def take(self) -> list[Batch]:
-        """Return the rows noted since the last call."""
-        rows, self._rows = self._rows, []
-        return rows
+        """Return the ledger rows noted since the last call."""
+        status, self._status = self._status, []
+        return status
 
-    def note(self, topics: Iterable[Topic], event: LedgerEvent, **fields: object) -> None:
-        """Write `event` into the ledger of each of `topics`."""
-        received_us = self._now_us()
-        common = {"connection": self._connection.name, "session": self._number, **fields}
-        for topic in topics:
-            stream = Stream(self._connection.adapter.name, *topic)
-            self._rows.append(status_batch(stream, event, received_us, common))
+    @contextlib.contextmanager
+    def connected(self, url: str) -> Iterator[None]:
+        """The session is open, as long as the block runs."""
+        self.log.info("connected", url=url)
+        series = [metrics.websocket_connected.labels(*market) for market in self._markets]
+        for each in series:
+            each.inc()
+        try:
+            yield
+        finally:
+            for each in series:
+                each.dec()
 
-    def subscribed(self, topics: list[Topic]) -> None:
-        """The exchange granted `topics`."""
-        self.note(topics, LedgerEvent.SUBSCRIBED)
+    def subscribed(self, topics: list[Topic], at_us: int | None = None) -> None:
+        """The exchange granted `topics`, or was asked for them where it does not answer."""
+        self._note(topics, LedgerEvent.SUBSCRIBED, at_us)
 
-    def live(self, topic: Topic) -> None:
+    def live(self, topic: Topic, at_us: int) -> None:
         """The first data of `topic` in this session has come."""
-        self.note([topic], LedgerEvent.LIVE)
+        self._note([topic], LedgerEvent.LIVE, at_us)
         self.log.info("stream live", symbol=topic.symbol, data_type=topic.data_type)
 
-    def rejected(self, topics: list[Topic], reason: str) -> None:
-        """The exchange refused `topics`."""
-        self.note(topics, LedgerEvent.REJECTED, reason=reason)
-        names = [f"{topic.symbol} {topic.data_type}" for topic in topics]
-        self.log.error("subscription refused", topics=names, reason=reason)
+    def rejected(self, topics: list[Topic], reason: str, at_us: int) -> None:
+        """The exchange refused `topics`, or something else where that is empty."""
+        if not topics:
+            self.log.warning("exchange reports an error", reason=reason)
+            return
+        self._note(topics, LedgerEvent.REJECTED, at_us, reason=reason)
+        self.log.error("subscription refused", topics=names_of(topics), reason=reason)
 
     def stale(self, topics: list[Topic], limit_s: float) -> None:
         """`topics` had no data for `limit_s`."""
-        self.note(topics, LedgerEvent.STALE, limit_s=limit_s)
-        names = [f"{topic.symbol} {topic.data_type}" for topic in topics]
-        self.log.warning("no data", topics=names, limit_s=limit_s)
+        self._note(topics, LedgerEvent.STALE, limit_s=limit_s)
+        self.log.warning("no data", topics=names_of(topics), limit_s=limit_s)
 
-    def found(self, finding: Finding, topics: Iterable[Topic]) -> None:
+    def found(self, finding: Finding, topics: list[Topic], at_us: int) -> None:
         """The ids show that messages of `topics` are missing, or came twice."""
-        topics = list(topics)
         what = finding.finding
         if not isinstance(what, Gap):
-            self.note(topics, LedgerEvent.DUPLICATE, known=what.known, got=what.got)
+            self._note(topics, LedgerEvent.DUPLICATE, at_us, latest=what.known, got=what.got)
             return
         fields = {"expected": what.expected, "got": what.got, "missing": what.missing}
-        self.note(topics, LedgerEvent.GAP, **fields)
+        self._note(topics, LedgerEvent.GAP, at_us, **fields)
+        self._gaps += 1
         for topic in topics:
-            metrics.gaps.labels(self._connection.adapter.name, *topic).inc()
-        names = [f"{topic.symbol} {topic.data_type}" for topic in topics]
-        self.log.error("messages missing", topics=names, **fields)
+            metrics.gaps.labels(self._exchange, *topic).inc()
+        # The ledger has every gap; the log has the first of each topic, and their number at the end.
+        if not self._with_gaps.issuperset(topics):
+            self._with_gaps.update(topics)
+            self.log.error("messages missing", topics=names_of(topics), **fields)
 
-    def ended(self, ending: SessionEnded, topics: Iterable[Topic], *, rows: int) -> None:
-        """The session is over for `topics`."""
-        event = LedgerEvent.STOPPED if ending.reason == Ending.STOPPED else LedgerEvent.DISCONNECTED
-        self.note(topics, event, reason=ending.reason, detail=ending.detail, code=ending.code)
-        metrics.disconnects.labels(self._connection.adapter.name, ending.reason).inc()
-        tell = self.log.info if ending.reason == Ending.STOPPED else self.log.warning
-        tell("session ended", reason=ending.reason, detail=ending.detail, rows=rows)
+    def unreadable(self, frames: list[UnreadableFrame]) -> None:
+        """No adapter could read `frames`, which are kept as `unparsed` rows."""
+        metrics.unparsed.labels(self._exchange).inc(len(frames))
+        for frame in frames:
+            self.foreign(f"unreadable: {frame.reason}")
+
+    def foreign(self, kind: str) -> None:
+        """A message of a `kind` that is not collected is kept as an `unparsed` row."""
+        if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
+            self._kinds.add(kind)
+            self.log.warning("message kept as unparsed", kind=kind)
+
+    def broken(self, topics: list[Topic], at_us: int) -> None:
+        """The breaker has ended the session."""
+        metrics.circuit_breaks.labels(self._exchange).inc()
+        self._note(topics, LedgerEvent.BREAKER, at_us)
+
+    def ping_sent(self) -> None:
+        for market in self._markets:
+            metrics.pings_sent.labels(*market).inc()
+
+    def pong_received(self) -> None:
+        for market in self._markets:
+            metrics.pongs_received.labels(*market).inc()
+
+    def timed_out(self) -> None:
+        """Silence has ended the session."""
+        for market in self._markets:
+            metrics.message_timeouts.labels(*market).inc()
+
+    def delivered(self, batches: list[Batch]) -> None:
+        """The rows of `batches` are on their way to the writer."""
+        for batch in batches:
+            series = self._series.get(batch.stream) or self._open_series(batch.stream)
+            series.received.inc(batch.rows)
+            series.latest.set(batch.received_us / 1e6)
+            sent_us = batch.exchange_us[-1]
+            if sent_us is not None:
+                series.latency_ms.observe((batch.received_us - sent_us) / 1e3)
+            self._rows += batch.rows
+
+    def _open_series(self, stream: Stream) -> _Series:
+        exchange, symbol, data_type = stream
+        series = self._series[stream] = _Series(
+            metrics.messages_received.labels(exchange, symbol, data_type),
+            metrics.last_message.labels(exchange, symbol),
+            metrics.latency_ms.labels(exchange),
+        )
+        return series
+
+    def ended(
+        self,
+        ending: SessionEnded,
+        topics: list[Topic],
+        *,
+        at_us: int | None,
+        latest_us: int | None,
+    ) -> None:
+        """The session was over for `topics` at `at_us`, and its latest byte came at `latest_us`."""
+        is_stop = ending.reason == Ending.STOPPED
+        event = LedgerEvent.STOPPED if is_stop else LedgerEvent.DISCONNECTED
+        told = {"reason": ending.reason, "detail": ending.detail}
+        self._note(topics, event, at_us, **told, code=ending.code, latest_us=latest_us)
+        metrics.disconnects.labels(self._exchange, ending.reason).inc()
+        tell = self.log.info if is_stop else self.log.warning
+        tell("session ended", **told, rows=self._rows, gaps=self._gaps)
+
+    def _note(
+        self,
+        topics: Iterable[Topic],
+        event: LedgerEvent,
+        at_us: int | None = None,
+        **fields: object,
+    ) -> None:
+        """Write `event` into the ledger of each of `topics`."""
+        at_us = self._now_us() if at_us is None else at_us
+        for topic in topics:
+            stream = Stream(self._exchange, *topic)
+            self._status.append(status_batch(stream, event, at_us, {**self._common, **fields}))
+
+
+def names_of(topics: Iterable[Topic]) -> list[str]:
+    """Return what people call `topics`."""
+    return [f"{topic.symbol} {topic.data_type}" for topic in topics]

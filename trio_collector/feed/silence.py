@@ -16,17 +16,22 @@ class Silence:
 
     def __init__(self, topics: Iterable[Topic], limit_s: float, now: float) -> None:
         self._limit_s = limit_s
-        self._latest = dict.fromkeys(topics, now)
+        self._paused_s = 0.0
+        self._latest = dict.fromkeys(topics, now)  # less the pauses until then
         self._stale: set[Topic] = set()
 
     def restart(self, now: float) -> None:
         """Count every silence from `now` on."""
-        self._latest = dict.fromkeys(self._latest, now)
+        self._latest = dict.fromkeys(self._latest, now - self._paused_s)
+
+    def pause(self, pause_s: float) -> None:
+        """Leave the latest `pause_s` seconds out of every silence."""
+        self._paused_s += pause_s
 
     def heard(self, topic: Topic, now: float) -> None:
         """Note data of `topic`."""
         if topic in self._latest:
-            self._latest[topic] = now
+            self._latest[topic] = now - self._paused_s
             self._stale.discard(topic)
 
     def forget(self, topic: Topic) -> None:
@@ -39,7 +44,7 @@ class Silence:
         found = [
             topic
             for topic, latest in self._latest.items()
-            if now - latest >= self._limit_s and topic not in self._stale
+            if now >= self._deadline(latest) and topic not in self._stale
         ]
         self._stale.update(found)
         return found
@@ -51,4 +56,8 @@ class Silence:
     def next_deadline(self) -> float:
         """Return when the next topic becomes stale, if nothing is heard; inf if none can."""
         running = (latest for topic, latest in self._latest.items() if topic not in self._stale)
-        return min(running, default=math.inf) + self._limit_s
+        return self._deadline(min(running, default=math.inf))
+
+    def _deadline(self, latest: float) -> float:
+        # Compared with `now` as it is: a difference could be rounded to just below the limit.
+        return latest + self._limit_s + self._paused_s

@@ -2,13 +2,15 @@
 
 Between sessions it waits: for the backoff, which starts over only after a session that carried
 data for a while, and for the venue's limit on connects, which all feeds of the process share. It
-never gives up. A topic that the exchange refused is left out of later sessions; when nothing else
-is left, all are tried again, after the longest delay, for a market may be listed later.
+never gives up. A session that lasted and then was left on purpose is followed by the next at once;
+an exchange that announces its end to everyone who connects is not.
+
+A topic that the exchange refused is left out of later sessions; when nothing else is left, all are
+tried again, after the longest delay, for a market may be listed later.
 """
 
 import random
 
-import structlog
 import trio
 
 from trio_collector import metrics
@@ -19,8 +21,6 @@ from trio_collector.feed.continuity import Continuity
 from trio_collector.feed.ending import PLANNED
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.session import FeedContext, Session
-
-log = structlog.get_logger(__name__)
 
 # A session that carried data for this long shows that the exchange is well again. One that drops
 # right after its first data keeps the delay growing.
@@ -65,36 +65,38 @@ class _Feed:
             number += 1
             if number > 1:
                 self._count_reconnect()
+            started = trio.current_time()
             session, ending = await self._run_session(number)
-            if not await self._sleep(self._plan_delay(session, ending)):
+            lasted_s = trio.current_time() - started
+            if not await self._sleep(self._plan_delay(session, ending, lasted_s)):
                 return
 
     async def _run_session(self, number: int) -> tuple[Session, SessionEnded]:
         self._continuity.start_session()
+        topics = self._plan_topics()
         session = Session(
             self._connection,
             self._context,
             self._to_writer,
             self._continuity,
             number=number,
-            topics=self._plan_topics(),
+            topics=topics,
         )
-        return session, await session.run()
+        ending = await session.run()
+        self._refused = self._refused.difference(topics) | session.refused
+        return session, ending
 
     def _plan_topics(self) -> list[Topic]:
         """Return what to ask for: all that was not refused, or everything if all was."""
         wanted = list(self._connection.topics)
         return [topic for topic in wanted if topic not in self._refused] or wanted
 
-    def _plan_delay(self, session: Session, ending: SessionEnded) -> float:
+    def _plan_delay(self, session: Session, ending: SessionEnded, lasted_s: float) -> float:
         """Return how long to wait before the next session, in seconds."""
-        self._refused |= session.refused
-        if ending.reason in PLANNED:
+        if session.carried_s >= HEALTHY_S:
+            self._backoff.reset()
+        if ending.reason in PLANNED and lasted_s >= HEALTHY_S:
             return 0.0
-        if session.live_since is not None:
-            carried_s = trio.current_time() - session.live_since
-            if carried_s >= HEALTHY_S:
-                self._backoff.reset()
         if self._refused >= set(self._connection.topics):
             return self._longest_s
         return self._backoff.next_delay(ending.retry_after_s or 0.0)
@@ -106,5 +108,5 @@ class _Feed:
         return not self._context.stop.is_set()
 
     def _count_reconnect(self) -> None:
-        for topic in self._plan_topics():
-            metrics.websocket_reconnects.labels(self._connection.adapter.name, topic.symbol).inc()
+        for symbol in {topic.symbol for topic in self._plan_topics()}:
+            metrics.websocket_reconnects.labels(self._connection.adapter.name, symbol).inc()

@@ -1,0 +1,105 @@
+"""Silence of topics: when it is too long, that it is told once, and what ends it."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_collector.events import DataType, Topic
+from trio_collector.feed.silence import Silence
+
+BTC = Topic("btc", DataType.TRADE)
+ETH = Topic("eth", DataType.TRADE)
+
+
+def test_a_topic_that_never_began_is_stale() -> None:
+    """Silence counts from the start while there was no data."""
+    silence = Silence([BTC], 90, 1000)
+    assert silence.next_deadline() == 1090
+    assert silence.newly_stale(1089) == []
+    assert silence.newly_stale(1090) == [BTC]
+
+
+def test_a_silence_is_told_once() -> None:
+    """A topic is newly stale once in each silence; data ends a silence."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.heard(ETH, 60)
+    assert silence.newly_stale(100) == [BTC]
+    assert silence.newly_stale(110) == []
+    silence.heard(BTC, 120)
+    assert silence.newly_stale(210) == [BTC, ETH]
+
+
+def test_total_silence() -> None:
+    """Silence is total when every watched topic is stale."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.heard(ETH, 60)
+    silence.newly_stale(90)
+    assert not silence.is_total()
+    silence.newly_stale(150)
+    assert silence.is_total()
+
+
+def test_the_next_deadline_is_that_of_the_next_topic() -> None:
+    """Stale topics have no deadline any more."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.heard(ETH, 60)
+    assert silence.next_deadline() == 90
+    silence.newly_stale(90)
+    assert silence.next_deadline() == 150
+    silence.newly_stale(150)
+    assert silence.next_deadline() == math.inf
+
+
+def test_a_forgotten_topic_is_not_missed() -> None:
+    """A refused topic neither becomes stale nor keeps silence from being total."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.forget(BTC)
+    assert silence.newly_stale(90) == [ETH]
+    assert silence.is_total()
+    silence.heard(BTC, 91)
+    assert silence.is_total()
+
+
+def test_a_restart_counts_from_then_on() -> None:
+    """The time before the connection was open is nobody's silence."""
+    silence = Silence([BTC], 90, 0)
+    silence.restart(9)
+    assert silence.next_deadline() == 99
+
+
+def test_a_pause_is_left_out() -> None:
+    """What passed while nothing was read counts for no silence, and for none that begins later."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.pause(30)
+    silence.heard(ETH, 50)
+    assert silence.newly_stale(119) == []
+    assert silence.next_deadline() == 120
+    assert silence.newly_stale(120) == [BTC]
+    assert silence.next_deadline() == 140
+    silence.restart(130)
+    assert silence.next_deadline() == 220
+
+
+@given(
+    st.floats(0, 1e9),
+    st.floats(0.001, 1e5),
+    st.lists(st.floats(0, 1e4), max_size=3),
+)
+def test_at_the_deadline_a_topic_is_stale(
+    start: float, limit_s: float, pauses: list[float]
+) -> None:
+    """Whatever is rounded: at `next_deadline` there is something to tell, so nobody waits in vain."""
+    silence = Silence([BTC], limit_s, start)
+    for pause_s in pauses:
+        silence.pause(pause_s)
+    silence.heard(BTC, start + sum(pauses))
+    assert silence.newly_stale(silence.next_deadline()) == [BTC]
+
+
+def test_unknown_topics_are_not_watched() -> None:
+    """Data that nobody asked for is no topic of the session."""
+    silence = Silence([BTC], 90, 0)
+    silence.heard(ETH, 10)
+    assert silence.newly_stale(90) == [BTC]
+    assert silence.is_total()
