@@ -21,7 +21,8 @@ from wsproto.events import AcceptConnection
 
 from trio_collector.clock import now_us
 from trio_collector.feed.frames import FrameSplitter
-from trio_collector.feed.transport import READ_BYTES, Received, connect_stream, open_websocket
+from trio_collector.feed.connect import connect_stream
+from trio_collector.feed.transport import READ_BYTES, Received, open_websocket
 
 SIZES = (125, 1400)
 LIMIT = 1 << 24

@@ -35,6 +35,7 @@ from trio_collector.config import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
+from trio_collector.feed.connect import connect_stream
 from trio_collector.feed.continuity import Continuity
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.failure import closed_session, ending_of
@@ -43,7 +44,7 @@ from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import FrameReader, Rows
 from trio_collector.feed.sessionlog import SessionLog
 from trio_collector.feed.standing import Standing
-from trio_collector.feed.transport import FrameStream, Received, connect_stream, open_websocket
+from trio_collector.feed.transport import FrameStream, Received, open_websocket
 from trio_collector.rates import Throttle
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
