@@ -110,7 +110,23 @@ async def collect(
                     pipeline.cancel_scope.deadline = trio.current_time() + grace_s
 
             service.cancel_scope.cancel()
-    return not pipeline.cancel_scope.cancelled_caught
+    is_clean = not pipeline.cancel_scope.cancelled_caught
+    report_end(is_clean)
+    return is_clean
+
+
+def report_end(is_clean: bool) -> None:
+    """Log what became of the rows of this process.
+
+    Sealed are those received, those of the ledger, and those that an earlier process left behind.
+    """
+    log.info(
+        "stopped",
+        is_clean=is_clean,
+        rows_received=metrics.received_rows().total(),
+        rows_sealed=int(metrics.total(metrics.parquet_rows_written)),
+        rows_dropped=int(metrics.total(metrics.messages_dropped)),
+    )
 
 
 async def report_drain(budget: ByteBudget, batches: trio.MemoryReceiveChannel[Batch]) -> None:

@@ -61,6 +61,8 @@ async def run_demo(directory: Path, seconds: float, stop: trio.Event) -> bool:
             get_renderable=progress.render, console=console, refresh_per_second=1 / REFRESH_S
         ):
             await _collect_for(seconds, stop, config, simulator, progress)
+        if not console.is_terminal:
+            console.line()  # rich ends the last line of a live table on terminals alone
         sent = _sent(simulator)
         nursery.cancel_scope.cancel()
     stored = read_archive(Path(config.storage.local_path), started_ms)
@@ -76,20 +78,29 @@ async def _collect_for(
 ) -> None:
     """Run the collector for `seconds`; then let it catch up with what was sent, and stop it."""
     stop_collector = trio.Event()
+    connections = plan(config, {})
+
+    def is_settled() -> bool:
+        is_connected = metrics.total(metrics.websocket_connected) >= len(connections)
+        return is_connected and progress.received() == _sent(simulator)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(collect, config, plan(config, {}), stop_collector)
+        nursery.start_soon(collect, config, connections, stop_collector)
         with trio.move_on_after(seconds):
             await stop.wait()
         simulator.pause()
         await simulator.wait_sent()
         with trio.move_on_after(SETTLE_S):
-            await _wait_until(lambda: progress.received() == _sent(simulator))
+            await _wait_lasting(is_settled)
         stop_collector.set()
 
 
-async def _wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - counts have no event to wait for
+async def _wait_lasting(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds twice: who has just connected is still to get a snapshot."""
+    times = 0
+    while times < 2:
         await trio.sleep(STEP_S)
+        times = times + 1 if condition() else 0
 
 
 def _config(simulator: Simulator, directory: Path) -> Config:
@@ -179,7 +190,8 @@ def reading_lines(directory: Path) -> dict[str, str]:
     """Return, by library, a shell line that reads the trades in `directory`."""
     trades = str(directory / "archive/*/*/trade/**/*.parquet")
     one_stream = str(directory / "archive/binance/btcusdt/trade")
-    query = f"SELECT exchange, symbol, count(*) AS rows FROM '{trades}' GROUP BY ALL ORDER BY ALL"
+    files = "'" + trades.replace("'", "''") + "'"
+    query = f"SELECT exchange, symbol, count(*) AS rows FROM {files} GROUP BY ALL ORDER BY ALL"
     programs = {
         "duckdb": f"import duckdb; duckdb.sql({query!r}).show()",
         "polars": f"import polars; print(polars.scan_parquet({trades!r})"

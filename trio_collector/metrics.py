@@ -71,10 +71,34 @@ seal_seconds = Histogram(
 disk_free_bytes = _gauge("disk_free_bytes", "Free bytes of the filesystem of data_dir")
 
 # Delivery.
+UPLOAD_STATUSES = ("success", "failure")
+UPLOAD_ERRORS = ("unavailable", "throttled", "refused", "wrong_content", "disk")
 upload_queue_depth = _gauge("upload_queue_depth", "Sealed files waiting in the spool")
+spool_bytes = _gauge("spool_bytes", "Bytes of the sealed files waiting in the spool")
+spool_age_seconds = _gauge("spool_age_seconds", "Time since the oldest of them was sealed")
+s3_upload_seconds = Histogram(
+    "collector_s3_upload_seconds",
+    "Time of an attempt to upload and verify a file",
+    ("status",),
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    registry=REGISTRY,
+)
+s3_upload_failures = _counter("s3_upload_failures_total", "Attempts to upload that failed")
+s3_upload_retries = _counter("s3_upload_retries_total", "Attempts to upload after a file's first")
+s3_errors = _counter("s3_errors_total", "Failed attempts by what was wrong", ("reason",))
+s3_upload_bytes = _counter("s3_upload_bytes_total", "Bytes of files that the store has, verified")
+s3_sent_bytes = _counter("s3_sent_bytes_total", "Bytes sent to the store, with those sent again")
+
+# The endpoint.
+endpoint_client_errors = _counter(
+    "endpoint_client_errors_total", "Connections to the endpoint that ended by an error"
+)
 
 # The process.
 start_timestamp = _gauge("start_timestamp_seconds", "Unix time of the start")
+log_lines_dropped = _counter(
+    "log_lines_dropped_total", "Log lines not written, by where they were lost", ("reason",)
+)
 loop_lag_seconds = Histogram(
     "collector_loop_lag_seconds",
     "How late the event loop wakes a sleeper",
@@ -104,6 +128,10 @@ def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
         for reason in reasons:
             disconnects.labels(exchange, reason)
     messages_dropped.labels("disk")
+    for status in UPLOAD_STATUSES:
+        s3_upload_seconds.labels(status)
+    for reason in UPLOAD_ERRORS:
+        s3_errors.labels(reason)
 
 
 def received_rows() -> collections.Counter[Stream]:
@@ -116,3 +144,13 @@ def received_rows() -> collections.Counter[Stream]:
                 data_type = DataType(labels["data_type"])
                 rows[Stream(labels["exchange"], labels["symbol"], data_type)] = int(sample.value)
     return rows
+
+
+def total(metric: Counter | Gauge) -> float:
+    """Return the sum of all series of `metric`."""
+    return sum(
+        sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    )

@@ -20,8 +20,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection
 
 from trio_collector.clock import now_us
-from trio_collector.feed.frames import FrameSplitter
 from trio_collector.feed.connect import connect_stream
+from trio_collector.feed.frames import FrameSplitter
 from trio_collector.feed.transport import READ_BYTES, Received, open_websocket
 
 SIZES = (125, 1400)
