@@ -6,7 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.writer.pending import FULL_ROWS, MAX_RETRY_S, Pending, retry_delay_s
+from trio_collector.writer.pending import (
+    FULL_ROWS,
+    MAX_RETRY_S,
+    ROUND_BYTES,
+    Pending,
+    retry_delay_s,
+)
 
 STREAMS = [Stream("binance", name, DataType.TRADE) for name in ("a", "b", "c")]
 
@@ -37,6 +43,33 @@ def test_a_full_stream_is_due_alone(pending: Pending, make_batch: MakeBatch) -> 
     assert pending.has_full
     assert pending.take_due(10.0) == [[full]]
     assert (pending.has_full, pending.rows) == (False, 1)
+
+
+def test_a_round_is_bounded(pending: Pending, make_batch: MakeBatch) -> None:
+    """What is too much for one round waits for the next, in order, and is due at once."""
+    batches = [make_batch(1, stream=STREAMS[0], start=number) for number in range(3)]
+    other = make_batch(1, stream=STREAMS[1])
+    for batch in (*batches, other):
+        batch.size_bytes = ROUND_BYTES // 2
+        pending.add(batch, 10.0)
+    assert pending.take_due(11.0) == [batches[:2]]
+    assert (pending.rows, pending.due_at) == (2, 11.0)
+    assert pending.take_due(11.0) == [batches[2:], [other]]
+    assert (pending.rows, pending.due_at) == (0, math.inf)
+
+
+def test_a_full_stream_stays_full_until_it_is_taken(
+    pending: Pending, make_batch: MakeBatch
+) -> None:
+    """A stream that has more than a round is full as long as enough rows are left."""
+    batches = [make_batch(FULL_ROWS, stream=STREAMS[0]) for _ in range(2)]
+    for batch in batches:
+        batch.size_bytes = ROUND_BYTES
+        pending.add(batch, 10.0)
+    assert pending.take_due(10.0) == [batches[:1]]
+    assert pending.has_full
+    assert pending.take_due(10.0) == [batches[1:]]
+    assert not pending.has_full
 
 
 def test_rows_that_came_back_are_first_and_rest(pending: Pending, make_batch: MakeBatch) -> None:

@@ -14,6 +14,11 @@ from trio_collector.events import Batch, Stream
 
 FULL_ROWS = 1000
 
+# One round takes no more than this, but a whole batch at least. What it has written makes room for
+# the feeds and journals that it has ended can be sealed, while the next round is under way; and it
+# fits into the processor's caches about as often as not.
+ROUND_BYTES = 16 * 1024 * 1024
+
 # A full disk is freed by a person or by the uploader: seconds matter little then, but the first
 # tries should bridge what passes by itself.
 FIRST_RETRY_S = 1.0
@@ -23,6 +28,18 @@ MAX_RETRY_S = 60.0
 class _Waiting(msgspec.Struct):
     batches: list[Batch] = []
     rows: int = 0
+
+    def take(self, most_bytes: float) -> list[Batch]:
+        """Return the first batches, up to the one with which they have `most_bytes`."""
+        size_bytes = count = 0
+        for batch in self.batches:
+            if size_bytes >= most_bytes:
+                break
+            size_bytes += batch.size_bytes
+            count += 1
+        taken, self.batches = self.batches[:count], self.batches[count:]
+        self.rows -= sum(batch.rows for batch in taken)
+        return taken
 
 
 class _Failure(msgspec.Struct):
@@ -64,15 +81,19 @@ class Pending:
     def take_due(self, now: float) -> list[list[Batch]]:
         """Return what is due, one list for each stream. It waits no more unless it comes back."""
         if now < self.due_at:
-            return self._take([*self._full, *self._retries(now)])
+            return self._take([*self._full, *self._retries(now)], ROUND_BYTES)
         self.due_at = math.inf
         resting = self._failing.keys() - self._retries(now)
-        return self._take([stream for stream in self._waiting if stream not in resting])
+        due = [stream for stream in self._waiting if stream not in resting]
+        taken = self._take(due, ROUND_BYTES)
+        if any(stream in self._waiting for stream in due):
+            self.due_at = now  # it was too much for one round
+        return taken
 
     def take_all(self) -> list[list[Batch]]:
         """Return everything, due or not."""
         self.due_at = math.inf
-        return self._take(list(self._waiting))
+        return self._take(list(self._waiting), math.inf)
 
     def put_back(self, stream: Stream, batches: Iterable[Batch], now: float) -> bool:
         """Let rows that could not be written wait in front; return whether that is new."""
@@ -98,11 +119,23 @@ class Pending:
     def _retries(self, now: float) -> set[Stream]:
         return {stream for stream, failure in self._failing.items() if failure.retry_at <= now}
 
-    def _take(self, streams: Iterable[Stream]) -> list[list[Batch]]:
-        taken = [self._waiting.pop(stream) for stream in streams if stream in self._waiting]
-        self._full.difference_update(waiting.batches[0].stream for waiting in taken)
-        self.rows -= sum(waiting.rows for waiting in taken)
-        return [waiting.batches for waiting in taken]
+    def _take(self, streams: Iterable[Stream], most_bytes: float) -> list[list[Batch]]:
+        taken = []
+        for stream in streams:
+            if most_bytes <= 0:
+                break
+            waiting = self._waiting.get(stream)
+            if waiting is None:
+                continue
+            batches = waiting.take(most_bytes)
+            most_bytes -= sum(batch.size_bytes for batch in batches)
+            self.rows -= sum(batch.rows for batch in batches)
+            if not waiting.batches:
+                del self._waiting[stream]
+            if waiting.rows < FULL_ROWS:
+                self._full.discard(stream)
+            taken.append(batches)
+        return taken
 
 
 def retry_delay_s(failures: int) -> float:
