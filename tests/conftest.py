@@ -54,7 +54,7 @@ def config_for(tmp_path: Path) -> Callable[..., Config]:
     ) -> Config:
         folders = {"data_dir": str(tmp_path / "spool"), "local_path": str(tmp_path / "archive")}
         return Config(
-            storage=StorageSection(mode="local", min_free_bytes=0, **{**folders, **storage}),
+            storage=StorageSection(**{"mode": "local", "min_free_bytes": 0, **folders, **storage}),
             websocket=WebsocketSection(**(websocket or {})),
             markets=tuple(
                 msgspec.convert(

@@ -16,12 +16,13 @@ from structlog.testing import capture_logs
 
 from trio_collector import app
 from trio_collector.budget import ByteBudget
-from trio_collector.config import CollectorSection, Config, StorageSection
+from trio_collector.config import AwsSection, CollectorSection, Config, StorageSection
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.session import FeedContext
 from trio_collector.markets import Market
 from trio_collector.simulator import Simulation, Simulator
+from trio_collector.simulator.bucket import Bucket
 from trio_collector.writer.disk import LocalDisk
 from trio_collector.writer.reader import open_journal
 from trio_collector.writer.task import run_writer
@@ -130,6 +131,36 @@ async def test_everything_sent_is_stored_once(
     assert ledger_of(stored) == {
         stream: ["live", "stopped", "subscribed"] for stream in streams_of(run.connections)
     }
+    assert leftovers(tmp_path / "spool") == []
+
+
+async def test_everything_sent_is_in_the_bucket(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    start_simulator: StartSimulator,
+    start_bucket: Callable[..., Awaitable[Bucket]],
+    config_for: Callable[..., Config],
+    stored_frames: ReadFrames,
+    catch_up: Callable[..., Awaitable[None]],
+) -> None:
+    """With mode s3 every frame sent is a row of an object in the bucket, and the spool is empty."""
+    bucket = await start_bucket()
+    for name, value in (("ACCESS", bucket.access_key), ("SECRET", bucket.secret_key)):
+        monkeypatch.setenv(f"AWS_{name}_KEY", value)
+    simulator = await start_simulator(BRISK)
+    aws = AwsSection(region=bucket.region, bucket=bucket.bucket, endpoint_url=bucket.endpoint_url)
+    config = msgspec.structs.replace(config_for(simulator, mode="s3"), aws=aws)
+    run = Run(config, None)
+    nursery.start_soon(run.run)
+    await catch_up(simulator, run)
+    await run.end()
+    assert run.is_clean
+    for key, stored in bucket.objects.items():
+        path = tmp_path / "fetched" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored.content)
+    assert data_of(stored_frames(tmp_path / "fetched")) == sent_frames(simulator)
     assert leftovers(tmp_path / "spool") == []
 
 

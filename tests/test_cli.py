@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ import trio
 import trio_collector
 from trio_collector.events import DataType, Stream
 from trio_collector.simulator import Simulation, Simulator
+from trio_collector.simulator.bucket import Bucket
 from trio_collector.writer.lock import lock_data_dir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,14 +159,22 @@ def test_every_problem_has_a_line(command: str, run_cli: RunCli, tmp_path: Path)
     assert files_in(tmp_path) == [tmp_path / "config.toml"]
 
 
-@pytest.mark.parametrize("mode", ["s3", "both"])
-def test_modes_to_come_are_refused(mode: str, run_cli: RunCli, tmp_path: Path) -> None:
-    """`run` does not collect what it could not deliver."""
-    done = run_cli("run", "--config", write_config(tmp_path, mode=mode))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"storage.mode: '{mode}' needs delivery to S3")
-    assert len(done.stderr.splitlines()) == 1
-    assert files_in(tmp_path) == [tmp_path / "config.toml"]
+async def test_check_tries_the_bucket(
+    run_cli: RunCli, tmp_path: Path, start_bucket: Callable[..., Awaitable[Bucket]]
+) -> None:
+    """`check --s3` says of each step how it went, and fails with what to do about it."""
+    bucket = await start_bucket()
+    aws = f'[aws]\nendpoint_url = "{bucket.endpoint_url}"\nregion = "{bucket.region}"\n'
+    config = write_config(tmp_path, mode="s3", more=f'{aws}bucket = "{bucket.bucket}"')
+    for secret, code in ((bucket.secret_key, 0), ("wrong", 1)):
+        keys = {"AWS_ACCESS_KEY": bucket.access_key, "AWS_SECRET_KEY": secret}
+        check = partial(run_cli, "check", "--s3", "--config", config, **keys)
+        done = await trio.to_thread.run_sync(check)
+        assert done.returncode == code, done.stdout
+        assert f"bucket {bucket.bucket}:" in done.stdout
+        assert secret not in done.stdout + done.stderr
+    assert not bucket.objects
+    assert "secret" in done.stdout
 
 
 def test_unknown_log_level(run_cli: RunCli, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from trio_collector.feed.plan import Connection, plan_connections
 from trio_collector.feed.session import FeedContext
 from trio_collector.feed.task import run_feed
 from trio_collector.rates import Throttle
+from trio_collector.summary import run_minute_line
 from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.lock import lock_data_dir
 from trio_collector.writer.task import run_writer
@@ -88,10 +89,11 @@ async def collect(
     with lock_data_dir(Path(storage.data_dir)):
         async with trio.open_nursery() as service:
             service.start_soon(watch_loop_lag)
+            service.start_soon(run_minute_line)
             # The endpoint starts here: it is told to stop after the drain.
 
             async with trio.open_nursery() as pipeline:
-                pipeline.start_soon(run_uploader, storage, rings)
+                pipeline.start_soon(partial(run_uploader, aws=config.aws), storage, rings)
                 pipeline.start_soon(
                     partial(run_writer, server=config.aws.home_server_name or None, now_us=now_us),
                     storage,

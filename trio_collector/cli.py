@@ -25,9 +25,12 @@ from trio_collector.config import Config, find_config, load_config, warnings
 from trio_collector.demo import run_demo
 from trio_collector.errors import CollectorError, ConfigError, Problem
 from trio_collector.feed.plan import Connection
-from trio_collector.log import configure_logging, log_level
+from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
+from trio_collector.redaction import secret_values
+from trio_collector.sharding import parse_shard, select
 from trio_collector.simulator.server import serve_simulator
 from trio_collector.simulator.settings import Simulation
+from trio_collector.uploader.probe import Finding, probe_store
 
 log = structlog.get_logger(__name__)
 
@@ -46,29 +49,41 @@ ConfigOption = Annotated[
 ]
 
 
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N", help="Collect the I-th part of N alone, from 0."),
+]
+
+
 @cli.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     config: ConfigOption = None,
+    shard: ShardOption = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Collect, when no command is given."""
     if version:
         typer.echo(__version__)
     elif context.invoked_subcommand is None:
-        run(config)
+        run(config, shard)
 
 
 @cli.command()
-def run(config: ConfigOption = None) -> None:
+def run(config: ConfigOption = None, shard: ShardOption = None) -> None:
     """Collect until SIGTERM or SIGINT; a second signal ends at once."""
     with _exit_codes():
-        level = log_level(os.environ)
-        configure_logging(level)
-        loaded = load_config(find_config(config, os.environ))
-        configure_logging(level, loaded.collector.log_format)
-        _require_local(loaded)
+        level, secrets = log_level(os.environ), secret_values(os.environ)
+        configure_logging(level, secrets=secrets)
+        loaded = _load(find_config(config, os.environ), shard)
         connections = plan(loaded, os.environ)
+        section = loaded.collector
+        files = LogFiles(Path(section.log_dir), section.log_retention_days)
+        configure_logging(
+            level, section.log_format, files=files if section.log_dir else None, secrets=secrets
+        )
+        if not connections:
+            log.warning("this shard has no market", shard=shard)
         for problem in warnings(loaded):
             log.warning("configuration", place=problem.place, problem=problem.text)
         is_clean = trio.run(_collect_until_signal, loaded, connections)
@@ -77,11 +92,11 @@ def run(config: ConfigOption = None) -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _require_local(config: Config) -> None:
-    """Raise ConfigError for a mode whose delivery does not exist, before anything is collected."""
-    if config.storage.mode != "local":
-        text = f"{config.storage.mode!r} needs delivery to S3, which is not built; use 'local'"
-        raise ConfigError([Problem("storage.mode", text)])
+def _load(path: Path, shard: str | None) -> Config:
+    """Return the configuration, with the markets of `shard` alone; raises ConfigError."""
+    part = None if shard is None else parse_shard(shard)
+    config = load_config(path)
+    return config if part is None else select(config, part)
 
 
 async def _collect_until_signal(config: Config, connections: list[Connection]) -> bool:
@@ -106,6 +121,7 @@ async def _watch_signals(
             name = signal.Signals(number).name
             if stop.is_set():
                 log.warning("second signal, ending at once", signal=name)
+                flush_logging(1.0)
                 os._exit(EXIT_FAILED)
             log.info("signal received", signal=name)
             stop.set()
@@ -114,21 +130,36 @@ async def _watch_signals(
 @cli.command()
 def check(
     config: ConfigOption = None,
+    shard: ShardOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    tries_s3: Annotated[
+        bool, typer.Option("--s3", help="Try the bucket for real as well.")
+    ] = False,
 ) -> None:
-    """Validate the configuration and print the connections it asks for; no network."""
+    """Validate the configuration and print the connections it asks for; no network but for --s3."""
     with _exit_codes():
         path = find_config(config, os.environ)
-        loaded = load_config(path)
+        loaded = _load(path, shard)
         connections = plan(loaded, os.environ)
         remarks = warnings(loaded)
+        findings = trio.run(probe_store, loaded.aws) if tries_s3 else []
     if as_json:
-        typer.echo(orjson.dumps(_plan_as_json(connections, remarks)))
-        return
-    _print_plan(connections)
-    for remark in remarks:
-        typer.echo(f"warning: {remark}")
-    typer.echo(f"{path} is valid: {_counts(connections)}, storage mode {loaded.storage.mode!r}")
+        typer.echo(orjson.dumps(_plan_as_json(connections, remarks, findings)))
+    else:
+        _print_plan(connections)
+        for remark in remarks:
+            typer.echo(f"warning: {remark}")
+        mode = loaded.storage.mode
+        typer.echo(f"{path} is valid: {_counts(connections)}, storage mode {mode!r}")
+        _print_findings(loaded.aws.bucket, findings)
+    if not all(finding.is_ok for finding in findings):
+        sys.exit(EXIT_FAILED)
+
+
+def _print_findings(bucket: str, findings: list[Finding]) -> None:
+    for finding in findings:
+        remedy = f"; {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"bucket {bucket}: {finding.step}: {finding.text}{remedy}")
 
 
 def _counts(connections: list[Connection]) -> str:
@@ -136,7 +167,9 @@ def _counts(connections: list[Connection]) -> str:
     return f"{len(connections)} connections, {topics} streams"
 
 
-def _plan_as_json(connections: list[Connection], remarks: list[Problem]) -> dict[str, object]:
+def _plan_as_json(
+    connections: list[Connection], remarks: list[Problem], findings: list[Finding]
+) -> dict[str, object]:
     return {
         "connections": [
             {
@@ -149,6 +182,7 @@ def _plan_as_json(connections: list[Connection], remarks: list[Problem]) -> dict
             for each in connections
         ],
         "warnings": [remark._asdict() for remark in remarks],
+        "bucket": [finding._asdict() for finding in findings],
     }
 
 
@@ -168,7 +202,8 @@ def demo(
 ) -> None:
     """Collect from five simulated exchanges; needs no network and no credentials."""
     with _exit_codes():
-        configure_logging(log_level({"LOG_LEVEL": "WARNING", **os.environ}))
+        level = log_level({"LOG_LEVEL": "WARNING", **os.environ})
+        configure_logging(level, secrets=secret_values(os.environ))
         is_complete = trio.run(_demo_until_signal, directory, seconds)
         sys.exit(0 if is_complete else EXIT_FAILED)
 

@@ -8,6 +8,7 @@ deserves a word, is left to `warnings`.
 
 import os.path
 import tomllib
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from trio_collector.layout import encode_name
 from trio_collector.markets import MAX_NAME_BYTES, market_problems, market_warnings
 from trio_collector.markets import Market as Market
 from trio_collector.tables import Name, Seconds, in_toml, read_table, unknown_key
-from trio_collector.urls import store_url_fault
+from trio_collector.urls import is_loopback, store_url_fault
 
 Days = Annotated[int, Meta(ge=0, description="a whole number of days from 0")]
 Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
@@ -64,6 +65,7 @@ class StorageSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     sync_interval_secs: Seconds = 1.0
     min_free_bytes: Bytes = 1_000_000_000
     max_inflight_bytes: AtLeast1MiB = 268_435_456
+    upload_concurrency: Count = 4
 
 
 class WebsocketSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -189,6 +191,15 @@ def _contradictions(config: Config) -> Iterator[Problem]:
         yield Problem("aws.home_server_name", fault)
     if aws.endpoint_url and (url_fault := store_url_fault(aws.endpoint_url)):
         yield Problem("aws.endpoint_url", url_fault)
+    elif _is_plain_abroad(aws.endpoint_url):
+        fault = "is not encrypted; use https://, for http:// stays on this machine"
+        yield Problem("aws.endpoint_url", f"{aws.endpoint_url!r} {fault}")
+
+
+def _is_plain_abroad(url: str) -> bool:
+    """Return whether `url` would send what is signed over a network without TLS."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def _storage_contradictions(storage: StorageSection) -> Iterator[Problem]:
@@ -222,7 +233,4 @@ def warnings(config: Config) -> list[Problem]:
     if config.storage.max_file_age_secs > 3600:
         advice = "no file spans two UTC hours; more than 3600 changes nothing"
         found.append(Problem("storage.max_file_age_secs", advice))
-    if config.storage.mode != "local":
-        advice = "delivery to S3 is not part of this version; `run` takes 'local' alone"
-        found.append(Problem("storage.mode", f"{config.storage.mode!r}: {advice}"))
     return found

@@ -12,7 +12,14 @@ journals are built for that::
         JournalError        a journal could not be written, or what it holds cannot be read
         SealError           a Parquet file does not hold what its journal holds
         DataDirLocked       another process collects into the same data_dir
-      StoreError            the store's (S3): the file stays in the spool
+      StoreError            the store's (S3): the file stays in the spool and is tried again
+        StoreUnavailable    no answer, or one that time alone changes: again soon
+          StoreThrottling   it is asked too much: everything slows down
+        StoreRefused        an answer that a person has to change: again, seldom, and loudly
+          BucketMissing     there is no such bucket; it may be created
+        WrongContent        what the store has, or says it has, is not what was sent
+        NameTaken           there is an object of that name: maybe ours, from an attempt before
+      EndpointError         the endpoint of a running collector does not answer `status`
 """
 
 from pathlib import Path
@@ -58,7 +65,7 @@ class UnreadableFrame(FeedError):
 class SessionEnded(FeedError):
     """The end of a session.
 
-    `reason` is one of `feed.ending.REASONS`; `detail` says it in words; `retry_after_s` is what
+    `reason` is one of `feed.ending.Ending`; `detail` says it in words; `retry_after_s` is what
     the exchange asked for, if it did; `code` is a close code or an HTTP status.
     """
 
@@ -98,4 +105,58 @@ class DataDirLocked(DiskError):
 
 
 class StoreError(CollectorError):
-    """Something the store did; the file stays in the spool."""
+    """Something the store did; the file stays in the spool and is tried again.
+
+    `status` is that of HTTP, `code` the store's own word and `request_id` what its operators ask
+    for; each is empty where there was none. `retry_after_s` is what it asked for, 0 if nothing.
+    `remedy` says what a person can do. `is_permanent` tells that soon again is of no use.
+    """
+
+    is_permanent = False
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        request_id: str = "",
+        retry_after_s: float = 0.0,
+        remedy: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        self.remedy = remedy
+
+
+class StoreUnavailable(StoreError):
+    """The store or the way to it does not work now."""
+
+
+class StoreThrottling(StoreUnavailable):
+    """The store is asked too much: whatever goes to it slows down."""
+
+
+class StoreRefused(StoreError):
+    """The store will not, until a person changes something; `remedy` says what."""
+
+    is_permanent = True
+
+
+class BucketMissing(StoreRefused):
+    """There is no such bucket."""
+
+
+class WrongContent(StoreError):
+    """What the store has, or says it has, is not what was sent; nothing is deleted on its word."""
+
+
+class NameTaken(StoreError):
+    """There is an object of that name already, and it was left as it is."""
+
+
+class EndpointError(CollectorError):
+    """Nothing that answers like a collector is where one was looked for."""

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from trio_collector import layout
-from trio_collector.uploader.spool import SealedFile
+from trio_collector.uploader.spool import SealedFile, sync_folder
 
 # What os.link says where a link cannot be made: another filesystem, or one without links.
 NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -31,7 +31,7 @@ def move_to_archive(sealed: SealedFile, archive: Path) -> Path:
         if _have_same_content(sealed.path, target):
             break
         target = _next_name(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     sealed.path.unlink()
     return target
 
@@ -83,12 +83,4 @@ def _make_folders(folder: Path) -> None:
         return
     _make_folders(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

@@ -1,0 +1,280 @@
+"""The way of one file into the store: proven there, under one name, whatever the store says."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from trio_collector.errors import StoreError, StoreRefused, StoreUnavailable, WrongContent
+from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
+from trio_collector.uploader import content
+from trio_collector.uploader.content import hash_part
+from trio_collector.uploader.delivery import Upload
+from trio_collector.uploader.s3 import S3Store
+from trio_collector.uploader.spool import SealedFile
+
+Seal = Callable[..., SealedFile]
+Open = Callable[..., S3Store]
+
+FIRST_MS = 1_795_348_800_100
+
+
+@pytest.fixture
+async def bucket(start_bucket: Any) -> Bucket:
+    bucket: Bucket = await start_bucket()
+    return bucket
+
+
+@pytest.fixture
+def upload_of(bucket: Bucket, store_of: Open) -> Callable[[SealedFile], Upload]:
+    return lambda sealed: Upload(sealed, store_of(bucket))
+
+
+UploadOf = Callable[[SealedFile], Upload]
+
+
+def operations(bucket: Bucket) -> list[str]:
+    return [served.operation.name for served in bucket.requests if served.operation]
+
+
+def contents(bucket: Bucket) -> dict[str, bytes | None]:
+    return {key: stored.content for key, stored in bucket.objects.items()}
+
+
+async def test_look_put_verify(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """One look, one PUT, and a HEAD that proves it."""
+    sealed = seal(FIRST_MS)
+    key, delivered = await upload_of(sealed).attempt()
+    assert (key, delivered.size) == (sealed.key, 4)
+    assert contents(bucket) == {str(sealed.key): b"rows"}
+    assert operations(bucket) == ["HEAD_OBJECT", "PUT_OBJECT", "HEAD_OBJECT"]
+    assert sealed.path.exists()
+
+
+async def test_delivered_before(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """What an earlier process has delivered is found, and not sent again."""
+    sealed = seal(FIRST_MS)
+    await upload_of(sealed).attempt()
+    bucket.requests.clear()
+    key, _ = await upload_of(sealed).attempt()
+    assert key == sealed.key
+    assert operations(bucket) == ["HEAD_OBJECT"]
+
+
+async def test_name_of_others(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """A name that other content has moves on to the next millisecond, for this and every process."""
+    await upload_of(seal(FIRST_MS, b"others")).attempt()
+    await upload_of(seal(FIRST_MS + 1, b"theirs")).attempt()
+    sealed = seal(FIRST_MS, b"rows")
+    for _ in range(2):
+        key, _ = await upload_of(sealed).attempt()
+        assert key.name == f"{FIRST_MS + 2}.parquet"
+    assert sorted(map(str, contents(bucket).values())) == sorted(
+        map(str, [b"others", b"theirs", b"rows"])
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.LOST_REPLY,
+        Fault.ERROR_AFTER,
+        Fault.CUT_REPLY,
+        Fault.FALSE_ETAG,
+        Fault.FALSE_CHECKSUM,
+    ],
+)
+async def test_put_that_was_done_all_the_same(
+    fault: Fault, seal: Seal, bucket: Bucket, upload_of: UploadOf
+) -> None:
+    """An answer that is lost or wrong fails the attempt; the next finds the file in its place."""
+    sealed = seal(FIRST_MS)
+    upload = upload_of(sealed)
+    bucket.set_faults(FaultScript(plan=(None, fault)))
+    with pytest.raises((StoreUnavailable, WrongContent)):
+        await upload.attempt()
+    key, _ = await upload.attempt()
+    assert key == sealed.key
+    assert list(bucket.objects) == [str(sealed.key)]
+    assert operations(bucket).count("PUT_OBJECT") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.FALSE_SIZE, Fault.FALSE_CHECKSUM, Fault.FALSE_ETAG, Fault.NOT_FOUND_YET]
+)
+async def test_head_that_lies_after_put(
+    fault: Fault, seal: Seal, bucket: Bucket, upload_of: UploadOf
+) -> None:
+    """What HEAD says wrongly of what was just put proves nothing; the next attempt does."""
+    sealed = seal(FIRST_MS)
+    upload = upload_of(sealed)
+    bucket.set_faults(FaultScript(plan=(None, None, fault)))
+    with pytest.raises(WrongContent):
+        await upload.attempt()
+    await upload.attempt()
+    assert list(bucket.objects) == [str(sealed.key)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_done"),
+    [
+        (Fault.FALSE_SIZE, False),
+        (Fault.FALSE_CHECKSUM, False),
+        (Fault.FALSE_ETAG, True),  # need not be an MD5: the content itself counts
+    ],
+)
+async def test_head_that_lies_about_ours(
+    fault: Fault, is_done: bool, seal: Seal, bucket: Bucket, upload_of: UploadOf
+) -> None:
+    """A lie about a file that is there never sends it under a second name."""
+    sealed = seal(FIRST_MS)
+    await upload_of(sealed).attempt()
+    bucket.set_faults(FaultScript(plan=(fault,)))
+    try:
+        await upload_of(sealed).attempt()
+    except WrongContent:
+        assert not is_done
+    else:
+        assert is_done
+    assert list(bucket.objects) == [str(sealed.key)]
+
+
+async def test_store_that_lies_for_ever(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """As long as the store contradicts itself nothing is proven."""
+    upload = upload_of(seal(FIRST_MS))
+    bucket.set_faults(FaultScript(rate=1.0, kinds=(Fault.FALSE_SIZE,)))
+    for _ in range(5):
+        with pytest.raises(WrongContent):
+            await upload.attempt()
+    assert len(bucket.objects) == 1
+
+
+async def test_stored_wrongly(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """An object that the store spoiled is noticed, left alone, and the file is stored beside it."""
+    sealed = seal(FIRST_MS)
+    upload = upload_of(sealed)
+    bucket.set_faults(FaultScript(plan=(None, Fault.CORRUPTED)))
+    with pytest.raises(WrongContent):
+        await upload.attempt()
+    with capture_logs() as entries:
+        key, _ = await upload.attempt()
+    assert key.name == f"{FIRST_MS + 1}.parquet"
+    assert contents(bucket)[str(key)] == b"rows"
+    assert entries[0]["event"] == "name is taken by other content"
+
+
+async def test_race(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """A name that is taken between look and PUT is compared as well."""
+    sealed = seal(FIRST_MS)
+    await upload_of(sealed).attempt()
+    bucket.set_faults(FaultScript(plan=(Fault.NOT_FOUND_YET,)))
+    bucket.requests.clear()
+    key, _ = await upload_of(sealed).attempt()
+    assert key == sealed.key
+    assert operations(bucket) == ["HEAD_OBJECT", "PUT_OBJECT", "HEAD_OBJECT"]
+
+
+async def test_taken_and_not_there(seal: Seal, bucket: Bucket, upload_of: UploadOf) -> None:
+    """A store that contradicts itself about a name is asked again later."""
+    sealed = seal(FIRST_MS)
+    await upload_of(sealed).attempt()
+    bucket.set_faults(FaultScript(plan=(Fault.NOT_FOUND_YET, None, Fault.NOT_FOUND_YET)))
+    with pytest.raises(StoreUnavailable, match="taken, says PUT; not there, says HEAD"):
+        await upload_of(sealed).attempt()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_read_back"),
+    [
+        ({}, False),
+        ({"has_checksums": False}, False),
+        ({"etags": "kms"}, False),
+        ({"etags": "opaque"}, False),
+        ({"etags": "kms", "has_checksums": False}, True),
+        ({"etags": "opaque", "has_checksums": False}, True),
+    ],
+)
+async def test_ladder(
+    settings: dict[str, Any], is_read_back: bool, seal: Seal, start_bucket: Any, store_of: Open
+) -> None:
+    """A checksum is enough, and so is an MD5; where there is neither, the file is read back."""
+    bucket = await start_bucket(**settings)
+    await Upload(seal(FIRST_MS), store_of(bucket)).attempt()
+    assert ("GET_OBJECT" in operations(bucket)) == is_read_back
+
+
+async def test_read_back_with_parts(
+    seal: Seal, start_bucket: Any, store_of: Open, small_parts: int
+) -> None:
+    """A file in parts is read back as well, where nothing else proves it."""
+    bucket = await start_bucket(etags="kms", has_checksums=False)
+    await Upload(seal(FIRST_MS, bytes(3 * small_parts)), store_of(bucket)).attempt()
+    assert "GET_OBJECT" in operations(bucket)
+
+
+async def test_bucket_is_created_when_it_is_needed(
+    seal: Seal, start_bucket: Any, store_of: Open
+) -> None:
+    """A bucket that is missing is created, and the file put into it."""
+    bucket = await start_bucket(is_created=False)
+    await Upload(seal(FIRST_MS), store_of(bucket)).attempt()
+    assert len(bucket.objects) == 1
+
+
+async def test_bucket_that_may_not_be_created(
+    seal: Seal, start_bucket: Any, store_of: Open
+) -> None:
+    """A bucket that is missing and not to be created is a refusal."""
+    bucket = await start_bucket(is_created=False)
+    with pytest.raises(StoreRefused, match="is missing"):
+        await Upload(seal(FIRST_MS), store_of(bucket, create_bucket=False)).attempt()
+
+
+async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: Open) -> None:
+    """Without a right to look it puts all the same, and keeps the file, for nothing is proven."""
+    looking = frozenset({Operation.HEAD_OBJECT, Operation.GET_OBJECT})
+    bucket = await start_bucket(denied=looking)
+    with pytest.raises(StoreRefused, match="AccessDenied"):
+        await Upload(seal(FIRST_MS), store_of(bucket)).attempt()
+    assert len(bucket.objects) == 1
+
+
+async def test_hashes_are_kept(
+    seal: Seal, bucket: Bucket, upload_of: UploadOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is hashed once, and again only when it is not what it was."""
+    hashed: list[Path] = []
+
+    def note(path: Path, *rest: Any) -> bytes:
+        hashed.append(path)
+        return hash_part(path, *rest)
+
+    monkeypatch.setattr(content, "hash_part", note)
+    sealed = seal(FIRST_MS)
+    upload = upload_of(sealed)
+    bucket.set_faults(FaultScript(plan=(None, Fault.ERROR_BEFORE, None, Fault.ERROR_BEFORE)))
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await upload.attempt()
+    assert len(hashed) == 1
+    sealed.path.write_bytes(b"more rows")
+    await upload.attempt()
+    assert len(hashed) == 1 + 2  # SHA-256, and of the new version MD5 as well, to compare the ETag
+    assert contents(bucket) == {str(sealed.key): b"more rows"}
+
+
+async def test_large_file(
+    seal: Seal, bucket: Bucket, upload_of: UploadOf, small_parts: int
+) -> None:
+    """A file in parts whose end was lost is found by the next attempt."""
+    sealed = seal(FIRST_MS, bytes(3 * small_parts))
+    upload = upload_of(sealed)
+    bucket.set_faults(FaultScript(plan=(None, *[None] * 4, Fault.LOST_REPLY)))
+    with pytest.raises(StoreUnavailable):
+        await upload.attempt()
+    key, _ = await upload.attempt()
+    assert key == PurePosixPath(sealed.key)
+    assert len(bucket.objects) == 1
+    assert not bucket.uploads

@@ -1,0 +1,152 @@
+"""How delivery tells of itself: log, metrics and state.
+
+A condition that lasts is logged once: a refusal until something works again, a store that is down
+until it is back. What befalls one file is logged once for each kind of failure.
+"""
+
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from trio_collector import metrics
+from trio_collector.errors import (
+    DiskError,
+    StoreError,
+    StoreRefused,
+    StoreThrottling,
+    WrongContent,
+)
+from trio_collector.uploader.backlog import Job
+from trio_collector.uploader.spool import Spool
+from trio_collector.uploader.state import DeliveryState
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt:
+    """An attempt to upload: what it came to."""
+
+    key = ""
+    size = 0
+
+    def note(self, key: str, size: int) -> None:
+        self.key, self.size = key, size
+
+
+class Report:
+    """Keeps `state` and what is counted; `now_s` is the wall clock."""
+
+    def __init__(self, state: DeliveryState, now_s: Callable[[], float]) -> None:
+        self.state = state
+        self._now_s = now_s
+        self._refusals: set[str] = set()  # logged since something worked
+
+    def today(self) -> datetime.date:
+        return datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).date()
+
+    def surveyed(self, spool: Spool) -> None:
+        self.state.waiting_files = spool.files
+        self.state.waiting_bytes = spool.size_bytes
+        self.state.oldest_s = spool.oldest_s
+        self.refresh()
+
+    def not_surveyed(self, data_dir: Path, exc: OSError) -> None:
+        self.state.last_error = str(exc)
+        log.error("folder cannot be listed", path=str(data_dir), error=str(exc))
+
+    def refresh(self) -> None:
+        """Bring the gauges up to date."""
+        metrics.upload_queue_depth.set(self.state.waiting_files)
+        metrics.spool_bytes.set(self.state.waiting_bytes)
+        metrics.spool_age_seconds.set(self.state.backlog_age_s(self._now_s()))
+
+    @contextmanager
+    def timing(self, *, is_retry: bool) -> Iterator["Attempt"]:
+        """Count the attempt to upload that happens inside, a cancelled one not at all."""
+        if is_retry:
+            metrics.s3_upload_retries.inc()
+        attempt = Attempt()
+        started = time.perf_counter()
+        try:
+            yield attempt
+        except (StoreError, DiskError, OSError) as exc:
+            metrics.s3_upload_seconds.labels("failure").observe(time.perf_counter() - started)
+            metrics.s3_upload_failures.inc()
+            metrics.s3_errors.labels(_reason(exc)).inc()
+            raise
+        took_s = time.perf_counter() - started
+        metrics.s3_upload_seconds.labels("success").observe(took_s)
+        metrics.s3_upload_bytes.inc(attempt.size)
+        log.info("file uploaded", key=attempt.key, bytes=attempt.size, seconds=round(took_s, 3))
+
+    def gone(self, job: Job) -> None:
+        log.warning("file is gone from the spool", path=str(job.sealed.path))
+        self._left()
+
+    def delivered(self) -> None:
+        """Take note that a file was delivered: what was wrong is over."""
+        if self.state.is_store_down:
+            log.info("store is back", waiting_files=self.state.waiting_files)
+        self.state.is_store_down = False
+        self.state.failures = 0
+        self.state.refusal = None
+        self._refusals.clear()
+        self._left()
+
+    def _left(self) -> None:
+        """Count down; how many bytes are left and how old the next file is, a survey tells."""
+        self.state.waiting_files = max(0, self.state.waiting_files - 1)
+        if not self.state.waiting_files:
+            self.state.waiting_bytes, self.state.oldest_s = 0, None
+        self.refresh()
+
+    def failed(self, job: Job, exc: Exception, *, is_store_down: bool) -> None:
+        """Take note that an attempt to deliver `job` failed."""
+        self.state.failures += 1
+        self.state.last_error = str(exc)
+        is_news = type(exc) not in job.told
+        job.told.add(type(exc))
+        if isinstance(exc, StoreRefused):
+            self.refused(exc)
+        elif isinstance(exc, WrongContent):
+            if is_news:
+                log.error("store contradicts what was sent", error=str(exc))
+        elif not isinstance(exc, StoreError):
+            if is_news:
+                log.error("file not moved", path=str(job.sealed.path), error=str(exc))
+        elif is_store_down and not self.state.is_store_down:
+            log.warning("store is down", error=str(exc), remedy=exc.remedy)
+        elif is_news and not is_store_down:
+            log.warning("upload failed, will be tried again", error=str(exc))
+        self.state.is_store_down = is_store_down
+
+    def refused(self, exc: StoreRefused) -> None:
+        """Say once what a person has to change."""
+        self.state.refusal = self.state.last_error = str(exc)
+        kind = exc.code or str(exc.status)
+        if kind in self._refusals:
+            return
+        self._refusals.add(kind)
+        log.error(
+            "store refuses, files are kept",
+            error=str(exc),
+            remedy=exc.remedy,
+            request_id=exc.request_id,
+        )
+
+
+def _reason(exc: Exception) -> str:
+    match exc:
+        case WrongContent():
+            return "wrong_content"
+        case StoreRefused():
+            return "refused"
+        case StoreThrottling():
+            return "throttled"
+        case StoreError():
+            return "unavailable"
+    return "disk"
