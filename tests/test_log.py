@@ -4,14 +4,17 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from trio_collector.errors import ConfigError
-from trio_collector.log import LogFormat, configure_logging, log_level
+from trio_collector.log import LogFiles, LogFormat, configure_logging, flush_logging, log_level
+from trio_collector.logqueue import LogQueue
+from trio_collector.redaction import secret_values
 
 log = structlog.get_logger("trio_collector.feed.task")
 
@@ -31,14 +34,22 @@ def _restored() -> Iterator[None]:
     handlers = logging.getLogger().handlers[:]
     yield
     structlog.reset_defaults()
+    for handler in set(logging.getLogger().handlers) - set(handlers):
+        handler.close()
     logging.getLogger().handlers[:] = handlers
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
 
+def text_of(stream: io.StringIO) -> str:
+    """Return what is on `stream` when every line is written."""
+    assert flush_logging()
+    return stream.getvalue()
+
+
 def written(stream: io.StringIO) -> list[dict[str, Any]]:
     """Return the events in the lines of JSON on `stream`."""
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in text_of(stream).splitlines()]
 
 
 def configured(level: int = logging.INFO, log_format: LogFormat = "json") -> io.StringIO:
@@ -75,7 +86,7 @@ def test_console() -> None:
     """A person gets one readable line."""
     stream = configured(log_format="console")
     log.info("segment sealed", rows=7)
-    (line,) = stream.getvalue().splitlines()
+    (line,) = text_of(stream).splitlines()
     assert "[info" in line
     assert "segment sealed" in line
     assert "rows=7" in line
@@ -88,7 +99,7 @@ def test_auto_asks_the_stream() -> None:
     log.info("hello")
     configure_logging(logging.INFO, "auto", pipe)
     log.info("hello")
-    assert "\x1b[" in terminal.getvalue()
+    assert "\x1b[" in text_of(terminal)
     assert len(written(pipe)) == 1
 
 
@@ -101,9 +112,9 @@ def test_tracebacks_without_locals(log_format: LogFormat) -> None:
         _ = secrets["user"]
     except KeyError:
         log.exception("session failed")
-    assert "Traceback (most recent call last)" in stream.getvalue()
-    assert "KeyError" in stream.getvalue()
-    assert "hunter2" not in stream.getvalue()
+    assert "Traceback (most recent call last)" in text_of(stream)
+    assert "KeyError" in text_of(stream)
+    assert "hunter2" not in text_of(stream)
 
 
 def test_level() -> None:
@@ -130,14 +141,14 @@ def test_secretive_libraries_do_not_follow_the_root() -> None:
     logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger("botocore.auth").debug("x-amz-security-token:secret")
     logging.getLogger("httpx").info("https://bucket.example/?X-Amz-Signature=secret")
-    assert stream.getvalue() == ""
+    assert text_of(stream) == ""
 
 
 def test_set_up_again() -> None:
     """A second set-up replaces the first: no line is written twice."""
     first, second = configured(), configured()
     log.info("once")
-    assert first.getvalue() == ""
+    assert text_of(first) == ""
     assert len(written(second)) == 1
 
 
@@ -172,3 +183,99 @@ def test_log_level_unknown() -> None:
     """A level that does not exist is a problem of $LOG_LEVEL."""
     with pytest.raises(ConfigError, match=r"^LOG_LEVEL: unknown level 'loud'; choose one of debug"):
         log_level({"LOG_LEVEL": "loud"})
+
+
+def test_a_condition_that_repeats() -> None:
+    """What repeats is one line, and a count at the latest when logging ends."""
+    stream = configured()
+    for number in range(5):
+        log.warning("no data", connection="x", limit_s=number)
+    log.warning("no data", connection="y")
+    assert [event["connection"] for event in written(stream)] == ["x", "y"]
+    configure_logging(stream=io.StringIO())
+    counts = [event for event in written(stream) if "repeated" in event]
+    assert [(event["limit_s"], event["repeated"]) for event in counts] == [(4, 4)]
+
+
+# A word that is in no code, so that no traceback quotes it innocently.
+CANARIES = {
+    "AWS_SECRET_KEY": "kanari7/aws+secret",
+    "AWS_SESSION_TOKEN": "kanari7-session-token",
+    "COINBASE_API_SECRET": "-----BEGIN EC PRIVATE KEY-----\\nMHcCAQkanari7\\nAwEHoUkanari7b\\n",
+}
+
+
+def sign(secret: str) -> None:
+    """Fail, with a secret in the exception."""
+    raise RuntimeError(f"cannot sign with {secret}")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_canary_gets_out(log_format: LogFormat, tmp_path: Path) -> None:
+    """No way of logging a secret writes it: field, phrase, exception, or a library, on no target."""
+    stream = io.StringIO()
+    secrets = secret_values(CANARIES)
+    files = LogFiles(tmp_path, 1)
+    configure_logging(logging.DEBUG, log_format, stream, files=files, secrets=secrets)
+    for secret in (*CANARIES.values(), *secrets):
+        log.error("failed with %s", secret)
+        log.error("failed", detail=secret, nested={"deep": [secret]}, raw=secret.encode())
+        logging.getLogger("botocore").warning("headers: %r", {"x-amz-security-token": secret})
+        try:
+            sign(secret)
+        except RuntimeError:
+            log.exception("bug in a session")
+            logging.getLogger("hypercorn.error").exception("Error in ASGI Framework")
+    (file,) = tmp_path.iterdir()
+    for text in (text_of(stream), file.read_text()):
+        assert "kanari7" not in text
+        assert text.count("[redacted]") > 20
+
+
+def test_files(tmp_path: Path) -> None:
+    """With a folder, each line is also in the file of the day: JSON unless "console" is asked for."""
+    for log_format, first in (("auto", "{"), ("json", "{"), ("console", "2")):
+        folder = tmp_path / log_format
+        stream = Terminal()
+        configure_logging(
+            logging.INFO, cast("LogFormat", log_format), stream, files=LogFiles(folder, 1)
+        )
+        log.info("segment sealed", rows=7)
+        assert flush_logging()
+        (file,) = folder.iterdir()
+        assert file.read_text().startswith(first)
+        assert "\x1b" not in file.read_text()
+        assert "segment sealed" in stream.getvalue()
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A log_dir that cannot be written to is a problem of the configuration."""
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ConfigError, match=r"^collector\.log_dir: '.*/file/log' cannot be written: "
+    ):
+        configure_logging(stream=io.StringIO(), files=LogFiles(tmp_path / "file" / "log", 1))
+
+
+def test_a_folder_that_goes_away(tmp_path: Path) -> None:
+    """A log file that cannot be written later is told of once, and costs no line of the stream."""
+    stream = io.StringIO()
+    configure_logging(log_format="json", stream=stream, files=LogFiles(tmp_path / "log", 1))
+    (file,) = (tmp_path / "log").iterdir()
+    sink = next(
+        target.sink
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, LogQueue)
+        for target in handler._targets
+        if target.name == "file"
+    )
+    sink.close()
+    file.unlink()
+    (tmp_path / "log").rmdir()
+    (tmp_path / "log").touch()
+    for number in range(3):
+        log.info("hello", number=number)
+        assert flush_logging()
+    events = written(stream)
+    assert [event["event"] for event in events].count("hello") == 3
+    assert [event["event"] for event in events].count("log file cannot be written") == 1
