@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from trio_collector import layout, metrics
-from trio_collector.config import Config, StorageSection, WebsocketSection
+from trio_collector.config import CollectorSection, Config, StorageSection, WebsocketSection
 from trio_collector.events import Stream
 from trio_collector.markets import Market
 from trio_collector.simulator import DEFAULT_VENUES, Simulation, Simulator, serve_simulator
@@ -54,6 +54,7 @@ def config_for(tmp_path: Path) -> Callable[..., Config]:
     ) -> Config:
         folders = {"data_dir": str(tmp_path / "spool"), "local_path": str(tmp_path / "archive")}
         return Config(
+            collector=CollectorSection(metrics_port=0),
             storage=StorageSection(**{"mode": "local", "min_free_bytes": 0, **folders, **storage}),
             websocket=WebsocketSection(**(websocket or {})),
             markets=tuple(

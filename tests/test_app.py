@@ -208,7 +208,7 @@ async def test_end_in_order(
 def idle_config(tmp_path: Path) -> Config:
     """A configuration for tests whose feeds are fakes."""
     return Config(
-        collector=CollectorSection(shutdown_grace_secs=24),
+        collector=CollectorSection(metrics_port=0, shutdown_grace_secs=24),
         storage=StorageSection(mode="local", data_dir=str(tmp_path), local_path=f"{tmp_path}-a"),
         markets=(Market(exchange="binance", symbols=("btcusdt",)),),
     )
@@ -251,7 +251,7 @@ class Stages:
             self.notes.append("writer ends")
 
     async def run_uploader(
-        self, _storage: StorageSection, rings: trio.MemoryReceiveChannel[None]
+        self, _storage: StorageSection, rings: trio.MemoryReceiveChannel[None], **_rest: object
     ) -> None:
         async with rings:
             async for _ring in rings:

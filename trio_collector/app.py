@@ -24,6 +24,7 @@ import trio
 from trio_collector import clock, metrics
 from trio_collector.budget import ByteBudget
 from trio_collector.config import Config
+from trio_collector.endpoint.task import run_endpoint
 from trio_collector.events import Batch
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.coinbase_jwt import Signer, read_credentials
@@ -33,7 +34,10 @@ from trio_collector.feed.session import FeedContext
 from trio_collector.feed.task import run_feed
 from trio_collector.rates import Throttle
 from trio_collector.summary import run_minute_line
+from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
+from trio_collector.vitals import Vitals
+from trio_collector.writer.guard import DiskState
 from trio_collector.writer.lock import lock_data_dir
 from trio_collector.writer.task import run_writer
 
@@ -65,6 +69,7 @@ async def collect(
     *,
     ssl_context: ssl.SSLContext | None = None,
     now_us: Callable[[], int] = clock.now_us,
+    vitals: Vitals | None = None,
 ) -> bool:
     """Collect until `stop` is set, then drain; False if the drain was cut off.
 
@@ -72,6 +77,9 @@ async def collect(
     at most what was not yet in a journal.
     """
     storage = config.storage
+    vitals = vitals or Vitals()
+    vitals.start(connections, now_us())
+    vitals.disk, vitals.delivery = disk, delivery = DiskState(), DeliveryState()
     metrics.start_timestamp.set(now_us() / 1e6)
     metrics.preset((stream for each in connections for stream in each.streams), Ending)
     to_writer, batches = trio.open_memory_channel[Batch](QUEUE_BATCHES)
@@ -85,17 +93,30 @@ async def collect(
         stop=stop,
         now_us=now_us,
         random=random.random,
+        vitals=vitals,
     )
     with lock_data_dir(Path(storage.data_dir)):
         async with trio.open_nursery() as service:
             service.start_soon(watch_loop_lag)
             service.start_soon(run_minute_line)
-            # The endpoint starts here: it is told to stop after the drain.
+            await service.start(
+                partial(run_endpoint, server=config.aws.home_server_name, now_us=now_us),
+                config.collector,
+                storage,
+                vitals,
+            )
 
             async with trio.open_nursery() as pipeline:
-                pipeline.start_soon(partial(run_uploader, aws=config.aws), storage, rings)
                 pipeline.start_soon(
-                    partial(run_writer, server=config.aws.home_server_name or None, now_us=now_us),
+                    partial(run_uploader, aws=config.aws, state=delivery), storage, rings
+                )
+                pipeline.start_soon(
+                    partial(
+                        run_writer,
+                        server=config.aws.home_server_name or None,
+                        now_us=now_us,
+                        state=disk,
+                    ),
                     storage,
                     batches,
                     bell,
@@ -107,6 +128,7 @@ async def collect(
                         feeds.start_soon(run_feed, connection, context, to_writer.clone())
                     await stop.wait()
                     log.info("stopping", feeds=len(connections))
+                    vitals.is_draining = True
                     service.start_soon(report_drain, budget, batches)
                     grace_s = config.collector.shutdown_grace_secs
                     pipeline.cancel_scope.deadline = trio.current_time() + grace_s

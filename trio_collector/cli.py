@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from trio_collector.redaction import secret_values
 from trio_collector.sharding import parse_shard, select
 from trio_collector.simulator.server import serve_simulator
 from trio_collector.simulator.settings import Simulation
+from trio_collector.status import DEFAULT_URL, show_status
 from trio_collector.uploader.probe import Finding, probe_store
 
 log = structlog.get_logger(__name__)
@@ -251,6 +253,20 @@ async def _simulate_until_signal(settings: Simulation) -> None:
         typer.echo(orjson.dumps(simulator.describe()).decode())
         await stop.wait()
         nursery.cancel_scope.cancel()
+
+
+@cli.command()
+def status(
+    url: Annotated[str, typer.Option(help="Where the collector answers.")] = DEFAULT_URL,
+    is_watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the snapshot as JSON.")] = False,
+) -> None:
+    """Show how a running collector is."""
+    with _exit_codes():
+        try:
+            trio.run(partial(show_status, url, is_watch=is_watch, as_json=as_json))
+        except* KeyboardInterrupt:  # the usual way to leave --watch
+            pass
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from trio_collector.events import DataType, Stream
 from trio_collector.markets import Market
 from trio_collector.simulator.server import Simulator, serve_simulator
 from trio_collector.simulator.settings import DEFAULT_VENUES, Simulation
+from trio_collector.vitals import Vitals
 
 REFRESH_S = 0.5
 SETTLE_S = 5.0  # for what is on its way when the markets pause
@@ -85,7 +87,9 @@ async def _collect_for(
         return is_connected and progress.received() == _sent(simulator)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(collect, config, connections, stop_collector)
+        nursery.start_soon(
+            partial(collect, vitals=progress.vitals), config, connections, stop_collector
+        )
         with trio.move_on_after(seconds):
             await stop.wait()
         simulator.pause()
@@ -105,7 +109,7 @@ async def _wait_lasting(condition: Callable[[], bool]) -> None:
 
 def _config(simulator: Simulator, directory: Path) -> Config:
     return Config(
-        collector=CollectorSection(),
+        collector=CollectorSection(metrics_port=0),
         storage=StorageSection(
             mode="local",
             data_dir=str(directory / "spool"),
@@ -142,6 +146,7 @@ class _Progress:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._started = time.monotonic()
+        self.vitals = Vitals()
         self._before = metrics.received_rows()
 
     def received(self) -> Counter[Stream]:
@@ -151,7 +156,8 @@ class _Progress:
     def render(self) -> Table:
         elapsed_s = min(self._seconds, time.monotonic() - self._started)
         rows = self.received()
-        table = Table(title=f"collecting, {elapsed_s:.0f} of {self._seconds:g} s")
+        title = f"collecting, {elapsed_s:.0f} of {self._seconds:g} s"
+        table = Table(title=title, caption=self.vitals.url and f"status page: {self.vitals.url}")
         table.add_column("exchange")
         for data_type in sorted(DATA_TYPES):
             table.add_column(f"{data_type} rows", justify="right")

@@ -46,6 +46,7 @@ from trio_collector.feed.sessionlog import SessionLog
 from trio_collector.feed.standing import Standing
 from trio_collector.feed.transport import FrameStream, Received, open_websocket
 from trio_collector.rates import Throttle
+from trio_collector.vitals import Vitals
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
 CLOSE_S = 0.5  # our close frame is a courtesy
@@ -71,6 +72,7 @@ class FeedContext(msgspec.Struct, frozen=True):
     stop: trio.Event
     now_us: Callable[[], int]
     random: Callable[[], float]  # 0 <= x < 1
+    vitals: Vitals = msgspec.field(default_factory=Vitals)
     connect: Callable[[str, ssl.SSLContext], Awaitable[trio.abc.Stream]] = connect_stream
 
 
@@ -91,7 +93,9 @@ class Session:
         self._context = context
         self._to_writer = to_writer
         self._reader = FrameReader(self._adapter, list(connection.topics), continuity)
-        self._ledger = SessionLog(connection, topics, context.now_us, number=number)
+        self._ledger = SessionLog(
+            connection, topics, context.now_us, number=number, vitals=context.vitals
+        )
         self._standing = Standing(connection, topics, self._ledger, trio.current_time())
         # Holds at most one request for each topic, and what the exchange wants to be sent back.
         self._to_ask, self._requests = trio.open_memory_channel[SubscribeRequest](math.inf)

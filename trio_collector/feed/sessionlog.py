@@ -20,6 +20,7 @@ from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import Finding
 from trio_collector.ledger import LedgerEvent, status_batch
+from trio_collector.vitals import Vitals
 
 # The exchange chooses the kinds; so many are named, which bounds memory and log.
 MOST_KINDS = 20
@@ -43,11 +44,15 @@ class SessionLog:
         now_us: Callable[[], int],
         *,
         number: int,
+        vitals: Vitals | None = None,
     ) -> None:
         self.log = structlog.get_logger(__name__).bind(connection=connection.name, session=number)
         self._exchange = connection.adapter.name
         self._markets = sorted({(self._exchange, topic.symbol) for topic in topics})
         self._common = {"connection": connection.name, "session": number}
+        self._connection = connection.name
+        self._number = number
+        self._vitals = vitals or Vitals()
         self._now_us = now_us
         self._status: list[Batch] = []
         self._series: dict[Stream, _Series] = {}
@@ -65,6 +70,7 @@ class SessionLog:
     def connected(self, url: str) -> Iterator[None]:
         """The session is open, as long as the block runs."""
         self.log.info("connected", url=url)
+        self._vitals.connected(self._connection, self._number, self._now_us())
         series = [metrics.websocket_connected.labels(*market) for market in self._markets]
         for each in series:
             each.inc()
@@ -152,6 +158,7 @@ class SessionLog:
             if sent_us is not None:
                 series.latency_ms.observe((batch.received_us - sent_us) / 1e3)
             self._rows += batch.rows
+            self._vitals.received(batch)
 
     def _open_series(self, stream: Stream) -> _Series:
         exchange, symbol, data_type = stream
@@ -176,6 +183,8 @@ class SessionLog:
         told = {"reason": ending.reason, "detail": ending.detail}
         self._note(topics, event, at_us, **told, code=ending.code, latest_us=latest_us)
         metrics.disconnects.labels(self._exchange, ending.reason).inc()
+        ended_us = self._now_us() if at_us is None else at_us
+        self._vitals.ended(self._connection, self._number, ended_us, **told)
         tell = self.log.info if is_stop else self.log.warning
         tell("session ended", **told, rows=self._rows, gaps=self._gaps)
 
@@ -191,6 +200,7 @@ class SessionLog:
         for topic in topics:
             stream = Stream(self._exchange, *topic)
             self._status.append(status_batch(stream, event, at_us, {**self._common, **fields}))
+            self._vitals.noted(stream, event, at_us, fields)
 
 
 def names_of(topics: Iterable[Topic]) -> list[str]:

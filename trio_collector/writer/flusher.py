@@ -128,6 +128,7 @@ class Flusher:
         if outcome.free_bytes is not None:
             self._guard.note_free(outcome.free_bytes)
         self._office.state.open_journals = outcome.open_journals
+        self._office.state.journal_bytes = outcome.journal_bytes
         self._office.state.last_error = outcome.error or self._office.state.last_error
         for closed in outcome.closed:
             self._hand_on(closed)

@@ -32,6 +32,7 @@ class DiskState(msgspec.Struct):
     failing_streams: int = 0  # their last append failed
     last_error: str | None = None
     open_journals: int = 0
+    journal_bytes: int = 0  # of the open ones
     waiting_seals: int = 0  # with the one that is being sealed
 
     @property

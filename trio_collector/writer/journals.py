@@ -63,6 +63,7 @@ class Outcome(msgspec.Struct):
     error: str | None = None  # the latest
     free_bytes: int | None = None
     open_journals: int = 0
+    journal_bytes: int = 0
 
 
 class Journals:
@@ -88,6 +89,7 @@ class Journals:
         self._sync([*self._open.values(), *self._ended] if todo.syncs else self._ended, outcome)
         self._close_ended(outcome)
         outcome.open_journals = len(self._open)
+        outcome.journal_bytes = sum(each.extent.size_bytes for each in self._open.values())
         if todo.ends:
             self._close_root()
         return outcome

@@ -1,0 +1,232 @@
+"""Every route over a real socket: status, kind and content, and what is refused."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from trio_collector import metrics
+from trio_collector.endpoint.app import MAX_VIEWERS
+from trio_collector.endpoint.page import page_answer
+from trio_collector.events import Batch, DataType, Stream
+from trio_collector.feed.ending import Ending
+from trio_collector.snapshot import SAMPLE_S, Snapshot
+from trio_collector.vitals import Vitals
+
+Serve = Callable[..., Awaitable[int]]
+Get = Callable[..., Awaitable[tuple[int, bytes]]]
+Ask = Callable[..., Awaitable[bytes]]
+
+START_US = 1_700_000_000_000_000
+
+# The Rust collector's names, as DESIGN section 12 keeps them.
+KEPT = (
+    "websocket_connected",
+    "websocket_reconnects_total",
+    "last_message_timestamp_seconds",
+    "messages_received_total",
+    "messages_dropped_total",
+    "message_timeouts_total",
+    "websocket_pings_sent_total",
+    "websocket_pongs_received_total",
+    "parquet_rows_written_total",
+    "parquet_rows_buffered",
+    "parquet_files_rotated_total",
+    "parquet_write_errors_total",
+    "channel_queue_depth",
+    "s3_upload_seconds_count",
+    "s3_upload_failures_total",
+    "s3_upload_retries_total",
+    "upload_queue_depth",
+    "parse_circuit_breaks_total",
+    "latency_exchange_to_collector_ms_count",
+    "start_timestamp_seconds",
+)
+
+
+class Clock:
+    """A wall clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        self.now_us = START_US + 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def test_metrics(serve: Serve, get: Get, vitals: Vitals) -> None:
+    """/metrics is Prometheus text in which every kept name is there before anything has happened."""
+    stream = Stream("routes", "btcusdt", DataType.TRADE)
+    metrics.preset([stream], Ending)
+    status, body = await get(await serve(vitals), "/metrics")
+    assert status == 200
+    samples = {
+        sample.name: sample
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+    assert {f"collector_{name}" for name in KEPT} <= samples.keys()
+
+
+async def test_health(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> None:
+    """/health says how it is with numbers; unhealthy is 503."""
+    port = await serve(vitals, now_us=clock)
+    status, body = await get(port, "/health")
+    answer = json.loads(body)
+    assert (status, answer["status"], answer["reasons"]) == (200, "healthy", [])
+    assert answer["connections"] == {"up": 2, "total": 2}
+    assert answer["uptime_seconds"] == 1.0
+    assert answer["messages_dropped"] == metrics.total(metrics.messages_dropped)
+    assert answer["streams"][0] == {
+        "exchange": "binance",
+        "symbol": "btcusdt",
+        "data_type": "trade",
+        "state": "live",
+        "age_seconds": 1.0,
+        "gaps": 0,
+        "last_gap_seconds": None,
+    }
+
+
+async def test_unhealthy(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> None:
+    """A collector without a stream that has data is unhealthy: /health and /ready are 503."""
+    clock.now_us += 3600 * 1_000_000
+    port = await serve(vitals, now_us=clock)
+    status, body = await get(port, "/health")
+    assert (status, json.loads(body)["status"]) == (503, "unhealthy")
+    status, body = await get(port, "/ready")
+    answer = json.loads(body)
+    assert (status, answer["is_ready"]) == (503, False)
+    assert [reason["code"] for reason in answer["reasons"]] == ["all_dead"]
+
+
+async def test_ready(
+    serve: Serve, get: Get, vitals: Vitals, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/ready is 200 while all is subscribed, and 503 with the reason as soon as it drains."""
+    monkeypatch.setattr("trio_collector.endpoint.board.FRESH_S", 0)
+    port = await serve(vitals, now_us=clock)
+    assert await get(port, "/ready") == (200, b'{"is_ready":true,"reasons":[]}\n')
+    vitals.is_draining = True
+    status, body = await get(port, "/ready")
+    assert (status, json.loads(body)["reasons"][0]["code"]) == (503, "draining")
+
+
+async def test_starting(serve: Serve, get: Get, clock: Clock, planned: Callable[..., Any]) -> None:
+    """Until all streams are subscribed the collector is starting, and not ready."""
+    vitals = Vitals()
+    vitals.start([planned(Stream("okx", "btcusdt", DataType.TRADE))], START_US)
+    port = await serve(vitals, now_us=clock)
+    status, body = await get(port, "/health")
+    assert (status, json.loads(body)["status"]) == (200, "starting")
+    assert (await get(port, "/ready"))[0] == 503
+
+
+async def test_status(serve: Serve, get: Get, vitals: Vitals) -> None:
+    """/api/status is a snapshot."""
+    status, body = await get(await serve(vitals), "/api/status")
+    snapshot = msgspec.json.decode(body, type=Snapshot)
+    assert status == 200
+    assert [stream.name for stream in snapshot.streams] == [
+        "binance btcusdt trade",
+        "okx ethusdt orderbook",
+    ]
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/health", "/ready", "/live", "/api/status"])
+async def test_head(path: str, serve: Serve, get: Get, vitals: Vitals) -> None:
+    """HEAD is GET without its body."""
+    port = await serve(vitals)
+    (status, whole), (head_status, nothing) = await get(port, path), await get(port, path, "HEAD")
+    assert (head_status, nothing) == (status, b"")
+    assert whole
+
+
+async def test_live(serve: Serve, get: Get) -> None:
+    """/live answers: the loop turns."""
+    assert await get(await serve(Vitals()), "/live") == (200, b"alive\n")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "//", "/metrics/", "/../etc/passwd", "/%2e%2e/x", "/page.html"]
+)
+async def test_unknown_paths(path: str, serve: Serve, get: Get) -> None:
+    """There are no other routes."""
+    assert (await get(await serve(Vitals()), path))[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "X"])
+async def test_other_methods(method: str, serve: Serve, get: Get) -> None:
+    """Nothing can be changed here."""
+    assert (await get(await serve(Vitals()), "/health", method))[0] == 405
+
+
+async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
+    """The page names nothing of elsewhere, and allows nothing but its own script and style."""
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    reply = (await ask(await serve(Vitals()), request)).decode()
+    head, _, page = reply.partition("\r\n\r\n")
+    assert "content-security-policy: default-src 'none'; style-src 'sha256-" in head
+    assert "x-content-type-options: nosniff" in head
+    assert "cache-control: no-store" in head
+    without_names = page.replace("http://www.w3.org/2000/svg", "")
+    assert "http://" not in without_names
+    assert "https://" not in without_names
+    assert page_answer().body.decode() == page
+
+
+async def open_events(port: int) -> trio.SocketStream:
+    """Return a connection to the events, whose head has been asked for."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    await stream.send_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return stream
+
+
+async def read_events(stream: trio.SocketStream, count: int) -> list[Snapshot]:
+    """Return the first events."""
+    received = b""
+    with trio.fail_after(30):
+        while received.count(b"\ndata: ") < count or not received.endswith(b"\n\n\r\n"):
+            received += await stream.receive_some()
+    lines = [line for line in received.split(b"\n") if line.startswith(b"data: ")]
+    return [msgspec.json.decode(line.removeprefix(b"data: "), type=Snapshot) for line in lines]
+
+
+async def test_events(serve: Serve, vitals: Vitals, new_batch: Callable[..., Batch]) -> None:
+    """Events begin with the whole history; each later one brings one sample more."""
+    port = await serve(vitals)
+    stream = next(iter(vitals.streams))
+    async with await open_events(port) as client:
+        (first,) = await read_events(client, 1)
+        vitals.received(new_batch(stream, 40, START_US))
+        second, third = await read_events(client, 2)
+    assert first.history == ()
+    assert (len(second.history), len(third.history)) == (1, 1)
+    assert second.streams[0].rows == 41
+    assert second.history[0] == pytest.approx(42 / SAMPLE_S, rel=0.2)
+    assert third.history == (0.0,)
+
+
+async def test_viewers_are_few(serve: Serve, get: Get, vitals: Vitals) -> None:
+    """Who comes when all places are taken is told to come again, and a place that is left is free."""
+    port = await serve(vitals)
+    viewers = [await open_events(port) for _ in range(MAX_VIEWERS)]
+    for viewer in viewers:
+        await read_events(viewer, 1)
+    assert (await get(port, "/events"))[0] == 503
+    assert (await get(port, "/live"))[0] == 200
+    await viewers.pop().aclose()
+    with trio.fail_after(10):
+        async with await open_events(port) as late:
+            await read_events(late, 1)
+    for viewer in viewers:
+        await viewer.aclose()

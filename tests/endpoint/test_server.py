@@ -1,0 +1,127 @@
+"""The server: it says where it is, tries again for ever, and ends nothing but itself."""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from trio_collector.config import CollectorSection, StorageSection
+from trio_collector.endpoint.app import App
+from trio_collector.endpoint.board import Board
+from trio_collector.endpoint.server import Server
+from trio_collector.endpoint.survey import Place
+from trio_collector.endpoint.task import run_endpoint
+from trio_collector.snapshot import SAMPLE_S
+from trio_collector.vitals import Vitals
+
+Get = Callable[..., Awaitable[tuple[int, bytes]]]
+
+
+@pytest.fixture
+def new_server(storage: StorageSection) -> Callable[[CollectorSection], Server]:
+    def make(section: CollectorSection) -> Server:
+        return Server(section, App(Board(Vitals(), Place(storage), lambda: 0)))
+
+    return make
+
+
+async def test_a_taken_port(storage: StorageSection, nursery: trio.Nursery, get: Get) -> None:
+    """A port that is taken is told as an error once, and had as soon as it is free."""
+    taken = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = taken[0].socket.getsockname()[1]
+    vitals = Vitals()
+    with capture_logs() as logs:
+        url = await nursery.start(
+            partial(run_endpoint, CollectorSection(metrics_port=port), storage, vitals)
+        )
+        assert url is None
+        assert vitals.url is None
+        for listener in taken:
+            await listener.aclose()
+        with trio.fail_after(30):
+            while await _status_of(get, port) != 200:  # noqa: ASYNC110 - it is tried by and by
+                await trio.sleep(0.1)
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    assert [entry["event"] for entry in errors] == ["endpoint does not answer, it is tried again"]
+    assert "in use" in errors[0]["error"]
+
+
+async def _status_of(get: Get, port: int) -> int | None:
+    try:
+        return (await get(port, "/live"))[0]
+    except OSError:
+        return None
+
+
+async def test_a_bug_is_survived(
+    new_server: Callable[[CollectorSection], Server],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+) -> None:
+    """Whatever ends the serving, it begins anew after a while, and longer each time."""
+    server = new_server(CollectorSection(metrics_port=0))
+    starts: list[float] = []
+
+    async def fail(*_: Any) -> None:
+        starts.append(trio.current_time())
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(server, "_listen", fail)
+    with capture_logs() as logs:
+        nursery.start_soon(server.run)
+        await trio.sleep(100)
+    pauses = [after - before for before, after in itertools.pairwise(starts)]
+    assert len(pauses) > 4
+    assert pauses[0] < 2 < 8 < pauses[4]
+    assert [entry["log_level"] for entry in logs].count("error") == 1
+
+
+async def test_a_bug_in_sampling(
+    storage: StorageSection,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+) -> None:
+    """What cannot be sampled is told, and ends neither the endpoint nor what it is part of."""
+    monkeypatch.setattr("trio_collector.endpoint.board.read_gauges", lambda: 1 / 0)
+    with capture_logs() as logs:
+        section = CollectorSection(metrics_port=0)
+        await nursery.start(partial(run_endpoint, section, storage, Vitals()))
+        await trio.sleep(100)
+    bugs = [entry for entry in logs if entry["event"] == "bug in the endpoint, it goes on"]
+    assert len(bugs) == 4  # every 32 s
+
+
+async def test_ipv6(storage: StorageSection, nursery: trio.Nursery) -> None:
+    """It can be bound to ::1."""
+    section = CollectorSection(metrics_host="::1", metrics_port=0)
+    url = await nursery.start(partial(run_endpoint, section, storage, Vitals()))
+    if url is None:
+        pytest.skip("no IPv6 on this machine")
+    assert url.startswith("http://[::1]:")
+
+
+async def test_samples_and_news(
+    storage: StorageSection,
+    vitals: Vitals,
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+) -> None:
+    """A change of the verdict is logged once and joins what happened."""
+    now_us = vitals.started_us
+    board = Board(vitals, Place(storage), lambda: now_us)
+    with capture_logs() as logs:
+        nursery.start_soon(board.run)
+        await board.wait_sample()
+        now_us += 3600 * 1_000_000
+        with trio.fail_after(5 * SAMPLE_S):
+            await board.wait_sample()
+            await board.wait_sample()
+    told = [entry for entry in logs if entry["event"] == "health changed"]
+    assert [(entry["before"], entry["status"]) for entry in told] == [("healthy", "unhealthy")]
+    assert [each.event for each in board.snapshot().happenings] == ["unhealthy"]

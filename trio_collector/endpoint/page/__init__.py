@@ -1,0 +1,41 @@
+"""The status page: one document with its style and script inside, and nothing from elsewhere.
+
+The policy names the digests of exactly this style and script, so that nothing else can run, not
+even if a name on the page turned out to be markup.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+
+from trio_collector.endpoint.answers import HTML, OK, Answer
+
+
+@cache
+def page_answer() -> Answer:
+    """Return the page."""
+    html, style, script = map(_read, ("page.html", "page.css", "page.js"))
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src {_digest(style)}",
+            f"script-src {_digest(script)}",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+    body = html.replace("/* style */", style).replace("/* script */", script)
+    return Answer(OK, body.encode(), HTML, {"content-security-policy": policy})
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
