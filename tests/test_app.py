@@ -159,7 +159,7 @@ async def test_everything_sent_is_in_the_bucket(
     for key, stored in bucket.objects.items():
         path = tmp_path / "fetched" / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(stored.content)
+        path.write_bytes(stored.content or b"")
     assert data_of(stored_frames(tmp_path / "fetched")) == sent_frames(simulator)
     assert leftovers(tmp_path / "spool") == []
 
