@@ -349,6 +349,30 @@ def test_every_problem_at_once() -> None:
     ]
 
 
+def test_contradictions_beside_other_problems() -> None:
+    """A value of the wrong type hides no contradiction elsewhere, and makes none up."""
+    text = """
+    [storage]
+    max_inflight_bytes = "much"
+    [websocket]
+    initial_retry_delay_secs = 90
+    max_message_bytes = 900_000_000
+    [[markets]]
+    exchange = "binanse"
+    symbols = ["btcusdt"]
+    [[markets]]
+    exchange = "okx"
+    symbols = ["BTC-USDT"]
+    category = "linear"
+    """
+    assert sorted(line.split(": ")[0] for line in problems_of(text)) == [
+        "markets[0].exchange",
+        "markets[1].category",
+        "storage.max_inflight_bytes",
+        "websocket.initial_retry_delay_secs",
+    ]
+
+
 def test_contradictions_at_once() -> None:
     """Contradictions, too, are all said at once."""
     text = (

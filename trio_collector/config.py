@@ -139,24 +139,19 @@ def parse_config(text: str, name: str = "file") -> Config:
         if key not in (*SECTIONS, "markets")
     ]
     sections: dict[str, Any] = {
-        key: read_table(section, tables[key], key, problems)
+        key: read_table(section, tables.get(key, {}), key, problems)
         for key, section in SECTIONS.items()
-        if key in tables
     }
     markets = _read_markets(tables.get("markets", []), problems)
-    if not problems:
-        config = Config(markets=markets, **sections)
-        problems = [
-            *_contradictions(config),
-            *_storage_contradictions(config.storage),
-            *market_problems(config.markets),
-        ]
-        if not problems:
-            return config
-    raise ConfigError(problems)
+    problems += _contradictions(sections["websocket"], sections["storage"], sections["aws"])
+    problems += market_problems(markets)
+    if problems:
+        raise ConfigError(problems)
+    return Config(markets=tuple(market for market in markets if market), **sections)
 
 
-def _read_markets(tables: Any, problems: list[Problem]) -> tuple[Market, ...]:
+def _read_markets(tables: Any, problems: list[Problem]) -> list[Market | None]:
+    """Return the markets in their places; None where one is not of the right form."""
     if isinstance(tables, dict):
         problems.append(Problem("markets", "one table; write [[markets]], with two brackets"))
     elif not isinstance(tables, list):
@@ -164,28 +159,43 @@ def _read_markets(tables: Any, problems: list[Problem]) -> tuple[Market, ...]:
     elif not tables:
         problems.append(Problem("markets", "no market is configured; add a [[markets]] table"))
     else:
-        read = [
+        return [
             read_table(Market, table, f"markets[{i}]", problems) for i, table in enumerate(tables)
         ]
-        return tuple(market for market in read if market)
-    return ()
+    return []
 
 
-def _contradictions(config: Config) -> Iterator[Problem]:
-    """Yield what is wrong with values that are each of the right type."""
-    websocket, storage, aws = config.websocket, config.storage, config.aws
+def _contradictions(
+    websocket: WebsocketSection | None, storage: StorageSection | None, aws: AwsSection | None
+) -> Iterator[Problem]:
+    """Yield what is wrong with values that are each of the right type.
+
+    A section that is not is None; what it would have to agree with is not judged.
+    """
+    if websocket:
+        yield from _websocket_contradictions(websocket)
+    if storage:
+        yield from _storage_contradictions(storage)
+    if aws:
+        yield from _aws_contradictions(aws)
+    if websocket and storage and websocket.max_message_bytes > storage.max_inflight_bytes:
+        yield Problem(
+            "websocket.max_message_bytes",
+            f"{websocket.max_message_bytes} is more than storage.max_inflight_bytes"
+            f" ({storage.max_inflight_bytes}), which bounds all messages together; lower the first",
+        )
+
+
+def _websocket_contradictions(websocket: WebsocketSection) -> Iterator[Problem]:
     if websocket.initial_retry_delay_secs > websocket.max_retry_delay_secs:
         yield Problem(
             "websocket.initial_retry_delay_secs",
             f"{websocket.initial_retry_delay_secs:g} is more than max_retry_delay_secs"
             f" ({websocket.max_retry_delay_secs:g}); the delay grows from the first to the second",
         )
-    if websocket.max_message_bytes > storage.max_inflight_bytes:
-        yield Problem(
-            "websocket.max_message_bytes",
-            f"{websocket.max_message_bytes} is more than storage.max_inflight_bytes"
-            f" ({storage.max_inflight_bytes}), which bounds all messages together; lower the first",
-        )
+
+
+def _aws_contradictions(aws: AwsSection) -> Iterator[Problem]:
     if len(encode_name(aws.home_server_name or "-")) > MAX_NAME_BYTES:
         fault = f"too long for a folder; at most {MAX_NAME_BYTES} bytes once encoded"
         yield Problem("aws.home_server_name", fault)

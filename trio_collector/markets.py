@@ -58,10 +58,12 @@ def plain_symbol(symbol: str) -> str:
 _NO_SEPARATORS = str.maketrans("", "", "-_/")
 
 
-def market_problems(markets: Sequence[Market]) -> Iterator[Problem]:
-    """Yield what is wrong with markets whose values are each of the right type."""
+def market_problems(markets: Sequence[Market | None]) -> Iterator[Problem]:
+    """Yield what is wrong with markets whose values are each of the right type, or else None."""
     first_places: dict[tuple[str, str, FeedType], str] = {}
     for index, market in enumerate(markets):
+        if market is None:
+            continue
         place = f"markets[{index}]"
         yield from _option_problems(market, place)
         for position, symbol in enumerate(market.symbols):
