@@ -49,6 +49,7 @@ from trio_collector.exchanges.wire import (
     NULL,
     ORDERBOOK,
     TRADE,
+    UNREADABLE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -203,7 +204,7 @@ class Binance:
             if message.data is not None:
                 return (_parse_payload(message.stream, message.data, self._names),)
             return (_parse_control(message) or self._parse_raw(frame),)
-        except (ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
 
     def _parse_raw(self, frame: bytes) -> Event | Control:

@@ -52,6 +52,7 @@ from trio_collector.exchanges.wire import (
     ABSENT,
     ORDERBOOK,
     TRADE,
+    UNREADABLE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -181,7 +182,7 @@ class Bybit:
             if message.topic:
                 return (_parse_data(message, self._names),)
             return (_parse_control(message, self._names),)
-        except (ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
 
 

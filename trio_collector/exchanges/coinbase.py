@@ -53,6 +53,7 @@ from trio_collector.exchanges.wire import (
     ABSENT,
     ORDERBOOK,
     TRADE,
+    UNREADABLE,
     Id,
     SymbolNames,
     require_utf8,
@@ -186,7 +187,7 @@ class Coinbase:
         try:
             require_utf8(frame)
             return _parse_frame(_decode_frame(frame), self._names)
-        except (ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
 
 

@@ -52,6 +52,7 @@ from trio_collector.exchanges.wire import (
     ABSENT,
     ORDERBOOK,
     TRADE,
+    UNREADABLE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -182,7 +183,7 @@ class Okx:
             if message.event:
                 return (self._parse_control(message),)
             return (self._parse_data(message),)
-        except (ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
 
     def _parse_data(self, message: _Frame) -> Event | Control:

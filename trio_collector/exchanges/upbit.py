@@ -49,6 +49,7 @@ from trio_collector.exchanges.wire import (
     ABSENT,
     ORDERBOOK,
     TRADE,
+    UNREADABLE,
     Id,
     Milliseconds,
     SymbolNames,
@@ -187,7 +188,7 @@ class Upbit:
             if frame[:1] == b"[":
                 return _parse_list(_decode_list(frame), self._names)
             return (_parse_one(_decode_message(frame), self._names),)
-        except (ValueError, RecursionError) as exc:
+        except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Raw
 
 from trio_collector.events import DataType
@@ -11,6 +12,10 @@ from trio_collector.events import DataType
 # 3.11, which is a tenth of the time a trade takes to parse.
 ORDERBOOK = DataType.ORDERBOOK
 TRADE = DataType.TRADE
+
+# How a decoder says that bytes are not what was expected: its own errors, which are ValueErrors
+# since msgspec 0.21 alone, UnicodeDecodeError among the latter, and what deep nesting raises.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # Ids and times go into 64-bit columns and into JSON; a number beyond that is no id and no time.
 # OKX sends -1 as the `prevSeqId` of a snapshot.
