@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import hypothesis
 import msgspec
 import pyarrow.parquet as pq
 import pytest
@@ -27,6 +28,13 @@ POLL_S = 0.02
 
 # What would change a command that a test runs.
 FOREIGN_VARIABLES = ("CONFIG_PATH", "LOG_LEVEL", "COINBASE_", "AWS_")
+
+
+# How long an example takes says something about the machine's load, and nothing about the code.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture
