@@ -159,7 +159,7 @@ def leftovers(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("n", range(1, 21))
+@pytest.mark.parametrize("n", range(1, 51))
 @pytest.mark.parametrize(
     "call", ["create", "write", "sync", "make_folder", "sync_folder", "rename", "unlink", "close"]
 )
@@ -182,7 +182,7 @@ async def test_one_error(
     assert ledger(tmp_path) == []
 
 
-@pytest.mark.parametrize("n", range(1, 21))
+@pytest.mark.parametrize("n", range(1, 51))
 async def test_a_short_write(
     tmp_path: Path,
     batches: list[Batch],
