@@ -24,7 +24,7 @@ from trio_collector import __version__
 from trio_collector.app import collect, plan
 from trio_collector.config import Config, find_config, load_config, warnings
 from trio_collector.demo import run_demo
-from trio_collector.errors import CollectorError, ConfigError, Problem
+from trio_collector.errors import CollectorError, ConfigError, Problem, leaves_of
 from trio_collector.feed.plan import Connection
 from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
 from trio_collector.redaction import secret_values
@@ -276,23 +276,15 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except* ConfigError as group:
-        for exc in _leaves(group):
+        for exc in leaves_of(group):
             typer.echo(str(exc), err=True)
         code = EXIT_CONFIG
     except* (CollectorError, OSError) as group:
-        for exc in _leaves(group):
+        for exc in leaves_of(group):
             typer.echo(f"error: {exc}", err=True)
         code = EXIT_FAILED
     if code:
         sys.exit(code)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for exc in group.exceptions:
-        if isinstance(exc, BaseExceptionGroup):
-            yield from _leaves(exc)
-        else:
-            yield exc
 
 
 def main() -> None:

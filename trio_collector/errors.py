@@ -22,6 +22,7 @@ journals are built for that::
       EndpointError         the endpoint of a running collector does not answer `status`
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,3 +161,12 @@ class NameTaken(StoreError):
 
 class EndpointError(CollectorError):
     """Nothing that answers like a collector is where one was looked for."""
+
+
+def leaves_of(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in `exc`, which may be a group of groups, or `exc` if it is one itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield exc

@@ -4,13 +4,11 @@ A peer that does not speak WebSocket makes h11 and wsproto raise. trio-websocket
 out of its own task, where it arrives in a group, beside what was cancelled with it.
 """
 
-from collections.abc import Iterator
-
 import h11
 import trio_websocket
 import wsproto.utilities
 
-from trio_collector.errors import SessionEnded
+from trio_collector.errors import SessionEnded, leaves_of
 from trio_collector.feed.ending import (
     NO_CLOSE_FRAME,
     Ending,
@@ -35,7 +33,9 @@ def ending_of(exc: Exception, *, now_s: float, alternative_url: str | None) -> S
     Of several, a bug is told before anything else, and last what a broken connection looks like
     to whoever still reads from it. `now_s` is Unix time.
     """
-    return min((_ending_of_one(cause, now_s, alternative_url) for cause in _leaves(exc)), key=_rank)
+    return min(
+        (_ending_of_one(cause, now_s, alternative_url) for cause in leaves_of(exc)), key=_rank
+    )
 
 
 def _ending_of_one(exc: BaseException, now_s: float, alternative_url: str | None) -> SessionEnded:
@@ -57,11 +57,3 @@ def _rank(ending: SessionEnded) -> int:
     if ending.reason == Ending.BUG:
         return 0
     return 2 if ending.reason in (Ending.PROTOCOL_ERROR, Ending.STREAM_ENDED) else 1
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc
