@@ -1,8 +1,9 @@
 """The delivery: what is in the spool leaves it, however often that fails."""
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Set
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import trio
@@ -13,7 +14,7 @@ from trio_collector import metrics
 from trio_collector.config import StorageSection
 from trio_collector.uploader import task
 from trio_collector.uploader.archive import move_to_archive
-from trio_collector.uploader.spool import SealedFile, Spool
+from trio_collector.uploader.spool import SealedFile, Spool, survey_spool
 from trio_collector.uploader.task import run_uploader
 
 Seal = Callable[..., SealedFile]
@@ -119,6 +120,42 @@ async def test_last_ring_is_the_end(
     delivery.close()
     await delivery.ended.wait()
     assert archive.kept == [str(FIRST_MS)]
+
+
+async def test_file_delivered_while_the_spool_is_surveyed(
+    spool: Path,
+    seal: Seal,
+    archive: Archive,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that was seen and is delivered before the look is over does not count as left."""
+    is_looking = threading.Event()
+
+    def move(sealed: SealedFile, folder: Path) -> Path:
+        is_looking.wait()
+        return archive.move(sealed, folder)
+
+    def survey(folder: Path, known: Set[PurePosixPath]) -> Spool:
+        found = survey_spool(folder, known)
+        if known:
+            is_looking.set()
+            trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
+            trio.from_thread.run(archive.wait_kept, 1)
+            trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
+        return found
+
+    monkeypatch.setattr(task, "move_to_archive", move)
+    monkeypatch.setattr(task, "survey_spool", survey)
+    seal(FIRST_MS)
+    with capture_logs() as entries:
+        delivery = Delivery(spool, nursery)
+        await trio.testing.wait_all_tasks_blocked()
+        delivery.close()
+        with trio.fail_after(30):
+            await delivery.ended.wait()
+    assert [entry["event"] for entry in entries] == ["file archived"]
+    assert queue_depth() == 0
 
 
 async def test_failures_are_tried_again(

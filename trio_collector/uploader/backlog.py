@@ -43,6 +43,11 @@ class Backlog:
         return sum(job.is_active for job in self._jobs.values())
 
     @property
+    def in_hand(self) -> int:
+        """How many files are under way or rest."""
+        return len(self._jobs)
+
+    @property
     def needs_survey(self) -> bool:
         """Whether the front is used up, and there is more."""
         return self._has_more and not self._front

@@ -48,10 +48,11 @@ class Report:
     def today(self) -> datetime.date:
         return datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).date()
 
-    def surveyed(self, spool: Spool) -> None:
-        self.state.waiting_files = spool.files
-        self.state.waiting_bytes = spool.size_bytes
-        self.state.oldest_s = spool.oldest_s
+    def surveyed(self, spool: Spool, in_hand: int) -> None:
+        """Take note of what waits: what was found, and the files `in_hand`, which it skipped."""
+        self._set_waiting(spool.files + in_hand)
+        if self.state.waiting_files:
+            self.state.waiting_bytes, self.state.oldest_s = spool.size_bytes, spool.oldest_s
         self.refresh()
 
     def not_surveyed(self, data_dir: Path, exc: OSError) -> None:
@@ -99,10 +100,13 @@ class Report:
 
     def _left(self) -> None:
         """Count down; how many bytes are left and how old the next file is, a survey tells."""
-        self.state.waiting_files = max(0, self.state.waiting_files - 1)
-        if not self.state.waiting_files:
-            self.state.waiting_bytes, self.state.oldest_s = 0, None
+        self._set_waiting(max(0, self.state.waiting_files - 1))
         self.refresh()
+
+    def _set_waiting(self, files: int) -> None:
+        self.state.waiting_files = files
+        if not files:
+            self.state.waiting_bytes, self.state.oldest_s = 0, None
 
     def failed(self, job: Job, exc: Exception, *, is_store_down: bool) -> None:
         """Take note that an attempt to deliver `job` failed."""

@@ -34,10 +34,10 @@ class SealedFile(NamedTuple):
 
 
 class Spool(NamedTuple):
-    """What is waiting: all of it in numbers, and the front of the queue."""
+    """What is waiting: the front of the queue, and all of it in numbers."""
 
     front: list[SealedFile]  # oldest first
-    files: int
+    files: int  # those skipped are not counted: what became of them since, the caller knows
     size_bytes: int
     oldest_s: float | None  # Unix time at which the file that waits longest was sealed
 
@@ -55,7 +55,10 @@ class _Found(NamedTuple):
 
 
 def survey_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spool:
-    """Return what is in the spool; the front is without the keys in `skipped`. Raises OSError."""
+    """Return what is in the spool; the front and the number of files are without `skipped`.
+
+    Raises OSError.
+    """
     files = size_bytes = 0
     oldest_s: float | None = None
     skipped_keys = frozenset(map(str, skipped))
@@ -64,10 +67,10 @@ def survey_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> S
         """Count all, and yield those that may be in the front."""
         nonlocal files, size_bytes, oldest_s
         for found in _find_sealed(data_dir):
-            files += 1
             size_bytes += found.size_bytes
             oldest_s = found.sealed_s if oldest_s is None else min(oldest_s, found.sealed_s)
             if found.key not in skipped_keys:
+                files += 1
                 yield found
 
     front = [

@@ -168,7 +168,7 @@ class Courier:
         self._surveyed = then
         self._survey_rest.end(then + (then - now) / SURVEY_SHARE)
         self._backlog.end_survey(spool)
-        self._report.surveyed(spool)
+        self._report.surveyed(spool, self._backlog.in_hand)
 
     async def _tidy(self) -> None:
         """Remove empty folders of past days, once a day."""
