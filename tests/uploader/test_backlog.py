@@ -99,6 +99,16 @@ def test_stuck() -> None:
     assert backlog.next_start() == -math.inf
 
 
+def test_store_that_is_back() -> None:
+    """Files that waited for the store have their turn at once; others go on resting."""
+    backlog = backlog_of(1, 2, 3, 4)
+    for exc in (DOWN, StoreRefused("no"), OSError("io")):
+        backlog.note_failed(start(backlog), 0.0, exc)
+    backlog.wake()
+    assert [start(backlog).sealed for _ in range(2)] == [sealed(1), sealed(4)]
+    assert backlog.start_next(0.0) is None
+
+
 def test_last_chance() -> None:
     """At the end a first refusal is tried again at once, an outage after its rest."""
     backlog = backlog_of(1)

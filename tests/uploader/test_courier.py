@@ -11,9 +11,11 @@ import pytest
 import trio
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_collector import metrics
 from trio_collector.config import AwsSection, StorageSection
+from trio_collector.errors import StoreError, StoreRefused, StoreUnavailable
 from trio_collector.log import configure_logging
 from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
 from trio_collector.uploader import spool as spools
@@ -22,13 +24,15 @@ from trio_collector.uploader.pace import Delays
 from trio_collector.uploader.s3 import S3Store
 from trio_collector.uploader.spool import SealedFile, check_version
 from trio_collector.uploader.state import DeliveryState
-from trio_collector.uploader.task import run_uploader
+from trio_collector.uploader.task import DELAYS, run_uploader
+from trio_collector.uploader.workers import Workers
 
 Seal = Callable[..., SealedFile]
 Open = Callable[..., S3Store]
-WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
 
 FIRST_MS = 1_795_348_800_100
+
+# For the tests with a real bucket on real sockets, which no virtual clock can pass over.
 QUICK = Delays(first_s=0.02, longest_s=0.2)
 
 
@@ -84,6 +88,39 @@ def start(
 Starter = Callable[..., Delivery]
 
 
+@pytest.fixture
+def start_virtual(
+    nursery: trio.Nursery,
+    storage: StorageSection,
+    memory_store: Any,
+    inline_workers: Workers,
+) -> Starter:
+    """Start an uploader into a store in memory, on the virtual clock, with delays as they are."""
+    options = {"store": memory_store, "workers": inline_workers, "delays": DELAYS}
+    return lambda: Delivery(nursery, storage, **options)
+
+
+def failing(exc: StoreError) -> Callable[[str, str], Awaitable[None]]:
+    """Let each call to a store fail."""
+
+    async def befall(_call: str, _key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        raise exc
+
+    return befall
+
+
+def stalling(*keys: str) -> Callable[[str, str], Awaitable[None]]:
+    """Let putting one of `keys` take for ever."""
+
+    async def befall(call: str, key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if call == "put" and key in keys:
+            await trio.sleep_forever()
+
+    return befall
+
+
 def files_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
@@ -117,15 +154,29 @@ async def test_oldest_first(
     assert puts == sorted(bucket.objects)
 
 
-async def test_several_at_once(seal: Seal, bucket: Bucket, start: Starter) -> None:
-    """While one upload stalls, three others go on; no more than that are under way."""
-    for n in range(8):
-        seal(FIRST_MS + n)
-    bucket.set_faults(FaultScript(plan=(None, *[Fault.STALLED_REPLY] * 4)))
-    delivery = start()
-    await trio.sleep(0.3)
+async def test_one_stalls(
+    seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
+) -> None:
+    """While one upload stalls the others go on."""
+    keys = [str(seal(FIRST_MS + n).key) for n in range(8)]
+    memory_store.befall = stalling(keys[0])
+    delivery = start_virtual()
+    await wait_all_tasks_blocked()
+    assert sorted(memory_store.objects) == keys[1:]
     delivery.scope.cancel()
-    assert len(bucket.requests) <= 5
+
+
+async def test_several_at_once(
+    seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
+) -> None:
+    """No more than `upload_concurrency` are under way."""
+    keys = [str(seal(FIRST_MS + n).key) for n in range(8)]
+    memory_store.befall = stalling(*keys)
+    delivery = start_virtual()
+    await wait_all_tasks_blocked()
+    assert sorted(memory_store.keys_of("put")) == keys[:4]
+    assert delivery.state.active == 4
+    delivery.scope.cancel()
 
 
 async def test_both(
@@ -185,21 +236,23 @@ async def test_bad_line(spool: Path, seal: Seal, bucket: Bucket, start: Starter)
 
 
 async def test_store_that_is_down(
-    spool: Path, seal: Seal, bucket: Bucket, start: Starter, wait_until: WaitUntil
+    spool: Path, seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
 ) -> None:
     """A store that is away is said once to be, is asked seldom, and gets everything when it is back."""
     for n in range(50):
         seal(FIRST_MS + n)
-    bucket.pause()
+    memory_store.befall = failing(StoreUnavailable("away"))
     with capture_logs() as entries:
-        delivery = start()
-        await wait_until(lambda: delivery.state.failures > 15)
+        delivery = start_virtual()
+        await trio.sleep(600)
         assert delivery.state.is_store_down
+        assert delivery.state.failures < 25
         assert delivery.state.backlog_age_s(2e9) > 0
         assert len(files_in(spool)) == 50
-        bucket.resume()
+        memory_store.befall = memory_store.pass_by
+        await trio.sleep(DELAYS.longest_s)
+        assert files_in(spool) == []
         await delivery.finish()
-    assert files_in(spool) == []
     events = [each["event"] for each in entries]
     assert events.count("store is down") == 1
     assert events.count("store is back") == 1
@@ -234,16 +287,17 @@ async def test_refusal_is_loud_and_harmless(
 
 
 async def test_refusal_that_is_mended(
-    spool: Path, seal: Seal, bucket: Bucket, start: Starter, wait_until: WaitUntil
+    spool: Path, seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
 ) -> None:
     """Once the keys are right, files are delivered without a restart."""
     seal(FIRST_MS)
-    credentials = dict(bucket.credentials)
-    bucket.credentials.clear()
-    delivery = start()
-    await wait_until(lambda: delivery.state.refusal is not None)
-    bucket.credentials.update(credentials)
-    await wait_until(lambda: delivery.state.refusal is None)
+    memory_store.befall = failing(StoreRefused("403 SignatureDoesNotMatch"))
+    delivery = start_virtual()
+    await wait_all_tasks_blocked()
+    said = delivery.state.refusal
+    memory_store.befall = memory_store.pass_by
+    await trio.sleep(DELAYS.longest_s)
+    assert (said, delivery.state.refusal) == ("403 SignatureDoesNotMatch", None)
     assert files_in(spool) == []
     await delivery.finish()
 
@@ -260,19 +314,19 @@ async def test_one_bad_file_holds_up_no_other(
 
 
 async def test_file_that_a_person_took(
-    spool: Path, seal: Seal, bucket: Bucket, start: Starter, wait_until: WaitUntil
+    seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
 ) -> None:
     """A file that is gone from the spool is let go of, with a word."""
     sealed = seal(FIRST_MS)
-    bucket.pause()
+    memory_store.befall = failing(StoreUnavailable("away"))
     with capture_logs() as entries:
-        delivery = start()
-        await wait_until(lambda: delivery.state.failures > 0)
+        delivery = start_virtual()
+        await wait_all_tasks_blocked()
         sealed.path.unlink()
-        bucket.resume()
+        memory_store.befall = memory_store.pass_by
         await delivery.finish()
     assert "file is gone from the spool" in [each["event"] for each in entries]
-    assert not bucket.objects
+    assert not memory_store.objects
 
 
 async def test_changed_while_it_was_sent(
@@ -293,20 +347,22 @@ async def test_changed_while_it_was_sent(
     assert bucket.objects[str(sealed.key)].content == b"rows"
 
 
-async def test_cancel(spool: Path, seal: Seal, bucket: Bucket, start: Starter) -> None:
+async def test_cancel(
+    spool: Path, seal: Seal, memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
+) -> None:
     """Cancelled, it leaves at once and says how much is left; the next start delivers it."""
-    seal(FIRST_MS)
-    bucket.set_faults(FaultScript(plan=(None, Fault.STALLED_REPLY)))
+    sealed = seal(FIRST_MS)
+    memory_store.befall = stalling(str(sealed.key))
     with capture_logs() as entries:
-        delivery = start()
-        await trio.sleep(0.2)
+        delivery = start_virtual()
+        await wait_all_tasks_blocked()
         delivery.scope.cancel()
-        with trio.fail_after(5):
-            await delivery.ended.wait()
+        await wait_all_tasks_blocked()
+    assert delivery.ended.is_set()
     assert entries[-1]["event"] == "files left in the spool"
-    bucket.set_faults(FaultScript())
-    await start().finish()
-    assert len(bucket.objects) == 1
+    memory_store.befall = memory_store.pass_by
+    await start_virtual().finish()
+    assert list(memory_store.objects) == [str(sealed.key)]
     assert files_in(spool) == []
 
 
@@ -337,23 +393,17 @@ async def test_folders_of_past_days(spool: Path, seal: Seal, start: Starter) -> 
 
 
 async def test_bucket_is_tried_at_the_start(
-    storage: StorageSection,
-    start_bucket: Any,
-    store_of: Open,
-    nursery: trio.Nursery,
-    wait_until: WaitUntil,
+    memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
 ) -> None:
-    """The bucket is created before the first file is there, and wrong keys are told as early."""
-    bucket = await start_bucket(is_created=False)
-    delivery = Delivery(nursery, storage, store=store_of(bucket))
-    await wait_until(lambda: bucket.is_created)
-    await delivery.finish()
-    bucket.credentials.clear()
+    """Before the first file is there the bucket is looked for, and what is wrong with it is told."""
+    memory_store.befall = failing(StoreRefused("403 InvalidAccessKeyId"))
     with capture_logs() as entries:
-        delivery = Delivery(nursery, storage, store=store_of(bucket))
-        await wait_until(lambda: delivery.state.refusal is not None)
+        delivery = start_virtual()
+        await wait_all_tasks_blocked()
+        assert delivery.state.refusal == "403 InvalidAccessKeyId"
         await delivery.finish()
-    assert entries[0]["event"] == "store refuses, files are kept"
+    assert [call for _time, call, _key in memory_store.calls] == ["ensure_bucket"]
+    assert [each["event"] for each in entries] == ["store refuses, files are kept"]
 
 
 async def test_store_is_opened_from_the_configuration(

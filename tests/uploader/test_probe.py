@@ -1,13 +1,17 @@
 """Trying the bucket says in words what works, what does not, and what to do about it."""
 
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from trio_collector.config import AwsSection
 from trio_collector.errors import StoreUnavailable
-from trio_collector.simulator.bucket import Fault, FaultScript, Operation
+from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
+from trio_collector.uploader.client import Client
+from trio_collector.uploader.credentials import CredentialChain
 from trio_collector.uploader.probe import Finding, probe_store
 from trio_collector.uploader.s3 import S3Store
 from trio_collector.uploader.store import Stored
@@ -91,6 +95,71 @@ async def test_wrong_clock(start_bucket: Any, store_of: Open) -> None:
     bucket.set_faults(FaultScript(plan=(None, Fault.SKEWED)))
     (finding,) = failed(await probe_store(AWS, store_of(bucket)))
     assert (finding.step, "clock" in finding.remedy) == ("put", True)
+
+
+async def test_wrong_keys(start_bucket: Any, store_of: Open) -> None:
+    """A key that the store does not know is told."""
+    bucket = await start_bucket()
+    bucket.credentials.clear()
+    (finding,) = failed(await probe_store(AWS, store_of(bucket)))
+    assert "InvalidAccessKeyId" in finding.text
+    assert "check the access key" in finding.remedy
+
+
+async def test_no_keys(start_bucket: Any) -> None:
+    """So it is when there are none at all."""
+
+    class NoSession:
+        def get_credentials(self) -> None:
+            return None
+
+    aws = AwsSection(bucket="archive", endpoint_url=(await start_bucket()).endpoint_url)
+    client = Client(aws, CredentialChain({}, NoSession), ssl.create_default_context())
+    (finding,) = failed(await probe_store(aws, S3Store(aws, client)))
+    assert finding.text == "no credentials found"
+    assert "AWS_ACCESS_KEY_ID" in finding.remedy
+
+
+async def test_untrusted_certificate(start_bucket: Any, store_of: Open) -> None:
+    """A certificate that nobody vouches for is told, with how to vouch for it."""
+    bucket = await start_bucket(is_tls=True)
+    store = store_of(facts_without_authority(bucket))
+    (finding,) = failed(await probe_store(AWS, store))
+    assert "untrusted CA" in finding.text
+    assert "SSL_CERT_FILE" in finding.remedy
+
+
+def facts_without_authority(bucket: Bucket) -> dict[str, str]:
+    names = ("endpoint_url", "access_key", "secret_key", "region", "bucket")
+    return {name: getattr(bucket, name) for name in names}
+
+
+async def test_no_tls(start_bucket: Any, store_of: Open) -> None:
+    """A port that does not speak TLS is told."""
+    bucket = await start_bucket()
+    url = bucket.endpoint_url.replace("http:", "https:")
+    (finding,) = failed(await probe_store(AWS, store_of(bucket, endpoint_url=url)))
+    assert "TLS" in finding.text
+    assert "https" in finding.remedy
+
+
+class NoNames(trio.abc.HostnameResolver):
+    """A name server that knows nothing."""
+
+    async def getaddrinfo(self, *_: object) -> list[object]:  # type: ignore[override]  # never returns
+        raise trio.socket.gaierror(trio.socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+async def test_no_such_name(start_bucket: Any, store_of: Open) -> None:
+    """A name that is not found is told, with what it was made of."""
+    store = store_of(await start_bucket(), endpoint_url="https://store.invalid")
+    trio.socket.set_custom_hostname_resolver(NoNames())
+    (finding,) = failed(await probe_store(AWS, store))
+    assert "name not found" in finding.text
+    assert "aws.addressing_style" in finding.remedy
 
 
 async def test_store_without_conditions(start_bucket: Any, store_of: Open) -> None:

@@ -19,7 +19,14 @@ from trio_collector.errors import (
     StoreThrottling,
     StoreUnavailable,
 )
-from trio_collector.simulator.bucket import Bucket, Credential, Fault, FaultScript, Operation
+from trio_collector.simulator.bucket import (
+    Bucket,
+    Credential,
+    Fault,
+    FaultScript,
+    Operation,
+    Served,
+)
 from trio_collector.uploader import wire
 from trio_collector.uploader.client import Client
 from trio_collector.uploader.content import Content
@@ -36,7 +43,7 @@ KEYS = {"AWS_ACCESS_KEY": "a", "AWS_SECRET_KEY": "b"}
 
 @pytest.fixture
 def fast_clock() -> trio.testing.MockClock:
-    """A clock that runs thirty times as fast, so that deadlines need not be waited for."""
+    """A clock that runs thirty times as fast: sockets are real, so it may not jump over them."""
     return trio.testing.MockClock(rate=30)
 
 
@@ -149,7 +156,7 @@ async def test_retry_after(start_bucket: Start, store_of: Open, content_of: Cont
 
 async def test_nobody_there(free_tcp_url: str) -> None:
     """A port where nobody listens is told in words, with what to look at."""
-    with pytest.raises(StoreUnavailable, match="HeadBucket: the connection is refused") as caught:
+    with pytest.raises(StoreUnavailable, match="HeadBucket: no connection: refused") as caught:
         await store_at(free_tcp_url).ensure_bucket()
     assert "aws.endpoint_url" in caught.value.remedy
 
@@ -175,15 +182,17 @@ class NoNames(trio.abc.HostnameResolver):
 async def test_no_such_name() -> None:
     """A name that is not found is told as that."""
     trio.socket.set_custom_hostname_resolver(NoNames())
-    with pytest.raises(StoreUnavailable, match="name of the store is not found") as caught:
+    with pytest.raises(
+        StoreUnavailable, match=r"name not found \(Name or service not known\)"
+    ) as caught:
         await store_at("https://store.invalid").ensure_bucket()
-    assert caught.value.code == "Dns"
+    assert "name server" in caught.value.remedy
 
 
 async def test_untrusted_certificate(start_bucket: Start, store_of: Open) -> None:
     """A certificate that nobody vouches for is refused; there is no switch against that."""
     bucket = await start_bucket(is_tls=True)
-    with pytest.raises(StoreRefused, match="certificate is not accepted") as caught:
+    with pytest.raises(StoreRefused, match="untrusted CA") as caught:
         await store_at(bucket.endpoint_url).ensure_bucket()
     assert "SSL_CERT_FILE" in caught.value.remedy
     await store_of(bucket).ensure_bucket()
@@ -194,7 +203,7 @@ async def test_certificate_of_another_host(start_bucket: Start, store_of: Open) 
     bucket = await start_bucket(is_tls=True)
     trio.socket.set_custom_hostname_resolver(Loopback())
     url = f"https://other.example:{bucket.port}"
-    with pytest.raises(StoreRefused, match=r"certificate is not accepted: .*other.example"):
+    with pytest.raises(StoreRefused, match=r"host mismatch \(.*other.example"):
         await store_of(bucket, endpoint_url=url).ensure_bucket()
 
 
@@ -214,7 +223,7 @@ class Loopback(trio.abc.HostnameResolver):
 async def test_no_tls_there(start_bucket: Start) -> None:
     """A port without TLS is told as that."""
     bucket = await start_bucket()
-    with pytest.raises(StoreUnavailable, match="no TLS"):
+    with pytest.raises(StoreUnavailable, match="closed during the TLS handshake"):
         await store_at(bucket.endpoint_url.replace("http:", "https:")).ensure_bucket()
 
 
@@ -351,13 +360,39 @@ async def test_secrets_are_taken_out(serve_raw: ServeRaw) -> None:
         await store.delete("key")
 
 
+class Requests(list[Served]):
+    """What a bucket was asked, for a test that waits for it."""
+
+    def __init__(self) -> None:
+        self._heard = trio.Event()
+
+    def append(self, served: Served, /) -> None:
+        super().append(served)
+        self._heard.set()
+        self._heard = trio.Event()
+
+    async def wait(self, count: int) -> None:
+        while len(self) < count:
+            await self._heard.wait()
+
+
+async def put_and_cancel(store: S3Store, content: Content, bucket: Bucket, requests: int) -> bool:
+    """Put `content`, cancel that when the bucket has had some requests; return if that was it."""
+    bucket.requests = heard = Requests()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.put, "key", content)
+            await heard.wait(requests)
+            nursery.cancel_scope.cancel()
+    return nursery.cancel_scope.cancelled_caught
+
+
 async def test_cancelled(start_bucket: Start, store_of: Open, content_of: ContentOf) -> None:
     """A cancelled call lets go at once."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(Fault.STALLED_REPLY,)))
-    with trio.move_on_after(0.3) as scope, trio.fail_after(5):
-        await store_of(bucket).put("key", await content_of(b"rows"))
-    assert scope.cancelled_caught
+    content = await content_of(b"rows")
+    assert await put_and_cancel(store_of(bucket), content, bucket, 1)
 
 
 # ---- in parts ----
@@ -425,15 +460,11 @@ async def test_taken_name(
     assert not bucket.uploads
 
 
-async def test_cancelled_parts(
-    start_bucket: Start, store_of: Open, large: Content, nursery: trio.Nursery
-) -> None:
+async def test_cancelled_parts(start_bucket: Start, store_of: Open, large: Content) -> None:
     """A cancelled upload is aborted on the way out, which takes a moment."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(None, Fault.STALLED_REPLY)))
-    with trio.move_on_after(0.5) as scope, trio.fail_after(10):
-        await store_of(bucket).put("key", large)
-    assert scope.cancelled_caught
+    assert await put_and_cancel(store_of(bucket), large, bucket, 2)
     assert not bucket.uploads
     assert not bucket.objects
 

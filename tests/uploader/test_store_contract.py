@@ -1,4 +1,4 @@
-"""What every store keeps to: the simulated bucket, and OpenStack Swift, which is a real one."""
+"""What every store keeps to: the simulated bucket, OpenStack Swift, and the tests' in memory."""
 
 import hashlib
 import os
@@ -13,6 +13,7 @@ from trio_collector.simulator.bucket import Bucket
 from trio_collector.uploader.content import Content
 from trio_collector.uploader.ladder import Verdict, contradiction, plan_verification
 from trio_collector.uploader.s3 import S3Store
+from trio_collector.uploader.store import ObjectStore
 
 ContentOf = Callable[[bytes], Awaitable[Content]]
 Open = Callable[..., S3Store]
@@ -20,11 +21,16 @@ Open = Callable[..., S3Store]
 SYMBOLS = ["btcusdt", "BTC/USDT", "..", "名", "a b", "a+b=c:d", "%41", "~", "*'()!$&,;@?#"]
 
 
-@pytest.fixture(params=["simulated", "swift"])
+with_a_server = pytest.mark.parametrize("place", ["simulated", "swift"], indirect=True)
+
+
+@pytest.fixture(params=["simulated", "swift", "memory"])
 async def place(
     request: pytest.FixtureRequest, start_bucket: Callable[..., Awaitable[Bucket]]
 ) -> Any:
     """Where the store is; each test has a bucket of its own, which nobody has created yet."""
+    if request.param == "memory":
+        return request.getfixturevalue("memory_store")
     name = f"contract-{hashlib.sha256(request.node.name.encode()).hexdigest()[:20]}"
     if request.param == "swift":
         return {**request.getfixturevalue("swift"), "bucket": name}
@@ -32,13 +38,13 @@ async def place(
 
 
 @pytest.fixture
-async def store(place: Any, store_of: Open) -> S3Store:
-    store = store_of(place)
+async def store(place: Any, store_of: Open) -> ObjectStore:
+    store: ObjectStore = store_of(place) if isinstance(place, Bucket | dict) else place
     await store.ensure_bucket()
     return store
 
 
-async def test_put_and_look(store: S3Store, content_of: ContentOf) -> None:
+async def test_put_and_look(store: ObjectStore, content_of: ContentOf) -> None:
     """What was put is there, proven by what HEAD says, and reads back as it was."""
     content = await content_of(b"rows")
     assert await store.head("a/b.parquet") is None
@@ -50,7 +56,7 @@ async def test_put_and_look(store: S3Store, content_of: ContentOf) -> None:
     assert await store.fetch_digest("a/b.parquet", 4) == await content.digest_with_md5()
 
 
-async def test_nothing_is_overwritten(store: S3Store, content_of: ContentOf) -> None:
+async def test_nothing_is_overwritten(store: ObjectStore, content_of: ContentOf) -> None:
     """A name that is taken is refused, whatever the content is."""
     content = await content_of(b"rows")
     await store.put("a/b.parquet", content)
@@ -60,7 +66,7 @@ async def test_nothing_is_overwritten(store: S3Store, content_of: ContentOf) -> 
     assert await store.fetch_digest("a/b.parquet", 4) == await content.digest_with_md5()
 
 
-async def test_empty_file(store: S3Store, content_of: ContentOf) -> None:
+async def test_empty_file(store: ObjectStore, content_of: ContentOf) -> None:
     """A file may be empty."""
     content = await content_of(b"")
     await store.put("empty", content)
@@ -68,7 +74,7 @@ async def test_empty_file(store: S3Store, content_of: ContentOf) -> None:
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-async def test_any_name(symbol: str, store: S3Store, content_of: ContentOf) -> None:
+async def test_any_name(symbol: str, store: ObjectStore, content_of: ContentOf) -> None:
     """Any symbol can be part of a key, encoded as the layout does, and mostly also as it is."""
     content = await content_of(b"rows")
     keys = [f"binance/{encode_name(symbol)}/trade"]
@@ -79,7 +85,7 @@ async def test_any_name(symbol: str, store: S3Store, content_of: ContentOf) -> N
         assert await store.fetch_digest(key, 4) == await content.digest_with_md5()
 
 
-async def test_parts(store: S3Store, content_of: ContentOf, small_parts: int) -> None:
+async def test_parts(store: ObjectStore, content_of: ContentOf, small_parts: int) -> None:
     """A large file goes in parts, and is proven without being read back."""
     content = await content_of(os.urandom(2 * small_parts + 1))
     assert len(content.parts) == 3
@@ -92,7 +98,7 @@ async def test_parts(store: S3Store, content_of: ContentOf, small_parts: int) ->
 
 
 async def test_parts_overwrite_nothing(
-    store: S3Store, content_of: ContentOf, small_parts: int
+    store: ObjectStore, content_of: ContentOf, small_parts: int
 ) -> None:
     """Completing an upload in parts is refused where the name is taken."""
     small = await content_of(b"rows")
@@ -102,7 +108,7 @@ async def test_parts_overwrite_nothing(
     assert await store.fetch_digest("large", 4) == await small.digest_with_md5()
 
 
-async def test_wrong_size_of_what_is_fetched(store: S3Store, content_of: ContentOf) -> None:
+async def test_wrong_size_of_what_is_fetched(store: ObjectStore, content_of: ContentOf) -> None:
     """An object that has another size than was said is noticed."""
     await store.put("key", await content_of(b"rows"))
     for size in (3, 5):
@@ -110,6 +116,7 @@ async def test_wrong_size_of_what_is_fetched(store: S3Store, content_of: Content
             await store.fetch_digest("key", size)
 
 
+@with_a_server
 async def test_bucket_is_created(place: Any, store_of: Open, content_of: ContentOf) -> None:
     """A bucket that is missing is created if it may be, and only then."""
     careful = store_of(place, create_bucket=False)
@@ -123,6 +130,7 @@ async def test_bucket_is_created(place: Any, store_of: Open, content_of: Content
     await careful.ensure_bucket()
 
 
+@with_a_server
 async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -> None:
     """A signature by another secret is refused for good, and HEAD finds out why."""
     await store_of(place).ensure_bucket()
@@ -141,7 +149,7 @@ async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -
         assert caught.value.remedy
 
 
-async def test_delete(store: S3Store, content_of: ContentOf) -> None:
+async def test_delete(store: ObjectStore, content_of: ContentOf) -> None:
     """What was deleted is gone."""
     await store.put("key", await content_of(b"rows"))
     await store.delete("key")

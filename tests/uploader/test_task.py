@@ -1,9 +1,10 @@
 """The delivery: what is in the spool leaves it, however often that fails."""
 
-import threading
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
@@ -14,10 +15,14 @@ from trio_collector import metrics
 from trio_collector.config import StorageSection
 from trio_collector.uploader import task
 from trio_collector.uploader.archive import move_to_archive
-from trio_collector.uploader.spool import SealedFile, Spool, survey_spool
+from trio_collector.uploader.spool import SealedFile, Spool
 from trio_collector.uploader.task import run_uploader
+from trio_collector.uploader.workers import Workers
+
+T = TypeVar("T")
 
 Seal = Callable[..., SealedFile]
+Start = Callable[..., "Delivery"]
 
 FIRST_MS = 1_795_348_800_100
 
@@ -32,19 +37,15 @@ class Archive:
         self._moved = trio.Event()
 
     def move(self, sealed: SealedFile, archive: Path) -> Path:
-        now = trio.from_thread.run_sync(trio.current_time)
-        self.attempts.append((now, sealed.path.stem))
+        self.attempts.append((trio.current_time(), sealed.path.stem))
         if self.failures:
             self.failures -= 1
             raise OSError("no room")
         path = move_to_archive(sealed, archive)
         self.kept.append(sealed.path.stem)
-        trio.from_thread.run_sync(self._note)
-        return path
-
-    def _note(self) -> None:
         self._moved.set()
         self._moved = trio.Event()
+        return path
 
     async def wait_kept(self, count: int) -> None:
         while len(self.kept) < count:
@@ -61,16 +62,21 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> Archive:
 class Delivery:
     """An uploader, and the bell that it listens to."""
 
-    def __init__(self, spool: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, spool: Path, nursery: trio.Nursery, workers: Workers) -> None:
         self._bell, rings = trio.open_memory_channel[None](1)
         storage = StorageSection(
             mode="local", data_dir=str(spool), local_path=str(spool.parent / "archive")
         )
         self.ended = trio.Event()
-        nursery.start_soon(self._run, storage, rings)
+        nursery.start_soon(self._run, storage, rings, workers)
 
-    async def _run(self, storage: StorageSection, rings: trio.MemoryReceiveChannel[None]) -> None:
-        await run_uploader(storage, rings)
+    async def _run(
+        self,
+        storage: StorageSection,
+        rings: trio.MemoryReceiveChannel[None],
+        workers: Workers,
+    ) -> None:
+        await run_uploader(storage, rings, workers=workers)
         self.ended.set()
 
     async def ring(self) -> None:
@@ -80,17 +86,27 @@ class Delivery:
         self._bell.close()
 
 
+@pytest.fixture
+def start(
+    spool: Path,
+    nursery: trio.Nursery,
+    inline_workers: Workers,
+) -> Start:
+    """Start an uploader on the virtual clock."""
+    return lambda workers=inline_workers: Delivery(spool, nursery, workers)
+
+
 def queue_depth() -> float | None:
     return metrics.REGISTRY.get_sample_value("collector_upload_queue_depth")
 
 
 async def test_leftovers_are_delivered_at_the_start(
-    spool: Path, seal: Seal, archive: Archive, nursery: trio.Nursery
+    spool: Path, seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """What an earlier process left in the spool goes first, oldest first, without a ring."""
     seal(FIRST_MS + 1)
     seal(FIRST_MS)
-    delivery = Delivery(spool, nursery)
+    delivery = start()
     await archive.wait_kept(2)
     assert archive.kept == [str(FIRST_MS), str(FIRST_MS + 1)]
     assert not delivery.ended.is_set()
@@ -99,9 +115,11 @@ async def test_leftovers_are_delivered_at_the_start(
     assert queue_depth() == 0
 
 
-async def test_ring(spool: Path, seal: Seal, archive: Archive, nursery: trio.Nursery) -> None:
+async def test_ring(
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
+) -> None:
     """A ring makes it look; between rings it sleeps."""
-    delivery = Delivery(spool, nursery)
+    delivery = start()
     await delivery.ring()
     for number in range(3):
         seal(FIRST_MS + number)
@@ -111,10 +129,10 @@ async def test_ring(spool: Path, seal: Seal, archive: Archive, nursery: trio.Nur
 
 
 async def test_last_ring_is_the_end(
-    spool: Path, seal: Seal, archive: Archive, nursery: trio.Nursery
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """When the bell is gone it delivers what is there by then and returns."""
-    delivery = Delivery(spool, nursery)
+    delivery = start()
     await trio.testing.wait_all_tasks_blocked()
     seal(FIRST_MS)
     delivery.close()
@@ -123,52 +141,42 @@ async def test_last_ring_is_the_end(
 
 
 async def test_file_delivered_while_the_spool_is_surveyed(
-    spool: Path,
     seal: Seal,
     archive: Archive,
-    nursery: trio.Nursery,
-    monkeypatch: pytest.MonkeyPatch,
+    start: Start,
+    autojump_clock: trio.testing.MockClock,
+    inline_workers: Workers,
 ) -> None:
     """A file that was seen and is delivered before the look is over does not count as left."""
-    is_looking = threading.Event()
+    is_looking = trio.Event()
 
-    def move(sealed: SealedFile, folder: Path) -> Path:
-        is_looking.wait()
-        return archive.move(sealed, folder)
-
-    def survey(folder: Path, known: Set[PurePosixPath]) -> Spool:
-        found = survey_spool(folder, known)
-        if known:
+    async def disk(work: Callable[[], T], /) -> T:
+        if isinstance(work, partial) and work.func == archive.move:
+            await is_looking.wait()
+        result = await inline_workers.disk(work)
+        if isinstance(result, Spool) and not result.front:
             is_looking.set()
-            trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
-            trio.from_thread.run(archive.wait_kept, 1)
-            trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
-        return found
+            await archive.wait_kept(1)
+            await trio.testing.wait_all_tasks_blocked()
+        return result
 
-    monkeypatch.setattr(task, "move_to_archive", move)
-    monkeypatch.setattr(task, "survey_spool", survey)
     seal(FIRST_MS)
     with capture_logs() as entries:
-        delivery = Delivery(spool, nursery)
-        await trio.testing.wait_all_tasks_blocked()
+        delivery = start(inline_workers._replace(disk=disk))
+        await trio.testing.wait_all_tasks_blocked()  # the first look is over
         delivery.close()
-        with trio.fail_after(30):
-            await delivery.ended.wait()
+        await delivery.ended.wait()
     assert [entry["event"] for entry in entries] == ["file archived"]
     assert queue_depth() == 0
 
 
 async def test_failures_are_tried_again(
-    spool: Path,
-    seal: Seal,
-    archive: Archive,
-    nursery: trio.Nursery,
-    autojump_clock: trio.testing.MockClock,
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A file that cannot be moved stays and is tried again after 1, 2, 4 … s, a quarter off."""
     seal(FIRST_MS)
     archive.failures = 4
-    Delivery(spool, nursery)
+    start()
     await archive.wait_kept(1)
     times = [time for time, _name in archive.attempts]
     delays = [after - before for before, after in pairwise(times)]
@@ -176,16 +184,12 @@ async def test_failures_are_tried_again(
 
 
 async def test_delay_starts_over(
-    spool: Path,
-    seal: Seal,
-    archive: Archive,
-    nursery: trio.Nursery,
-    autojump_clock: trio.testing.MockClock,
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """After everything was delivered the next failure waits for a second again."""
     seal(FIRST_MS)
     archive.failures = 6
-    delivery = Delivery(spool, nursery)
+    delivery = start()
     await archive.wait_kept(1)
     archive.failures = 1
     seal(FIRST_MS + 1)
@@ -196,16 +200,12 @@ async def test_delay_starts_over(
 
 
 async def test_delays_have_an_end(
-    spool: Path,
-    seal: Seal,
-    archive: Archive,
-    nursery: trio.Nursery,
-    autojump_clock: trio.testing.MockClock,
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """An archive that is away for days is asked every five minutes at most."""
     seal(FIRST_MS)
     archive.failures = 20
-    Delivery(spool, nursery)
+    start()
     await archive.wait_kept(1)
     times = [time for time, _name in archive.attempts]
     delays = [after - before for before, after in pairwise(times)]
@@ -213,30 +213,26 @@ async def test_delays_have_an_end(
 
 
 async def test_one_bad_file_holds_up_no_other(
-    spool: Path,
-    seal: Seal,
-    archive: Archive,
-    nursery: trio.Nursery,
-    wait_until: Callable[[Callable[[], bool]], Awaitable[None]],
+    seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The files behind one that cannot be moved are delivered all the same."""
     seal(FIRST_MS)
     seal(FIRST_MS + 1)
     archive.failures = 1
-    Delivery(spool, nursery)
+    start()
     await archive.wait_kept(1)
     assert archive.kept == [str(FIRST_MS + 1)]
-    await wait_until(lambda: queue_depth() == 1)
+    assert queue_depth() == 1
 
 
 async def test_end_with_files_left(
-    spool: Path, seal: Seal, archive: Archive, nursery: trio.Nursery
+    spool: Path, seal: Seal, archive: Archive, start: Start, autojump_clock: trio.testing.MockClock
 ) -> None:
     """At the end each file gets one more try; what stays is told, and there at the next start."""
     sealed = seal(FIRST_MS)
     archive.failures = 100
     with capture_logs() as entries:
-        delivery = Delivery(spool, nursery)
+        delivery = start()
         delivery.close()
         await delivery.ended.wait()
     assert len(archive.attempts) == 2
@@ -244,7 +240,7 @@ async def test_end_with_files_left(
     assert entries[-1]["event"] == "files left in the spool"
     assert entries[-1]["log_level"] == "error"
     archive.failures = 0
-    following = Delivery(spool, nursery)
+    following = start()
     await archive.wait_kept(1)
     following.close()
     await following.ended.wait()
@@ -252,11 +248,10 @@ async def test_end_with_files_left(
 
 
 async def test_spool_that_cannot_be_listed(
-    spool: Path,
     seal: Seal,
     archive: Archive,
-    nursery: trio.Nursery,
     monkeypatch: pytest.MonkeyPatch,
+    start: Start,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """An error of the disk while it looks is waited for, like any other."""
@@ -269,7 +264,7 @@ async def test_spool_that_cannot_be_listed(
 
         patch.setattr(task, "survey_spool", survey)
         patch.setattr(task, "move_to_archive", archive.move)
-        Delivery(spool, nursery)
+        start()
         await archive.wait_kept(1)
     assert entries[0]["event"] == "folder cannot be listed"
     assert entries[0]["error"] == "no answer"

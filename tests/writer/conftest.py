@@ -11,12 +11,12 @@ import trio
 from trio_collector.budget import ByteBudget
 from trio_collector.config import StorageSection
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.worker import Worker
 from trio_collector.writer.columns import record_batch
 from trio_collector.writer.disk import LOCAL_DISK, Disk
 from trio_collector.writer.header import new_header
 from trio_collector.writer.journal import Journal
 from trio_collector.writer.task import run_writer
-from trio_collector.writer.worker import Worker
 
 T = TypeVar("T")
 

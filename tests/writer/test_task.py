@@ -17,12 +17,12 @@ from trio_collector.budget import ByteBudget
 from trio_collector.config import StorageSection
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.layout import US_PER_HOUR
+from trio_collector.worker import Worker
 from trio_collector.writer.disk import LOCAL_DISK, Disk, LocalDisk
 from trio_collector.writer.guard import DiskState
 from trio_collector.writer.journals import Journals, Outcome, Round
 from trio_collector.writer.reader import open_journal
 from trio_collector.writer.task import run_writer
-from trio_collector.writer.worker import Worker
 
 MakeBatch = Callable[..., Batch]
 SealedFrames = Callable[[Path], list[bytes]]

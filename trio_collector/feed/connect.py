@@ -10,24 +10,11 @@ from collections.abc import Iterator
 import trio
 
 from trio_collector.errors import SessionEnded
+from trio_collector.faults import tcp_fault, tls_fault
 
 # A silent NAT entry or a peer that lost power is found within 15 + 4 * 15 s. macOS calls the idle
 # time TCP_KEEPALIVE.
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-
-# X509_V_ERR_* of OpenSSL's x509_vfy.h, in the words of whoever has to mend it.
-_CERTIFICATE_FAULTS = {
-    9: "certificate not yet valid",
-    10: "certificate expired",
-    18: "untrusted CA",
-    19: "untrusted CA",
-    20: "untrusted CA",
-    21: "untrusted CA",
-    62: "host mismatch",
-    64: "host mismatch",
-}
-# What OpenSSL's versions say of a first record that is none.
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -48,7 +35,7 @@ async def connect_stream(url: str, ssl_context: ssl.SSLContext) -> trio.abc.Stre
         await tls.do_handshake()
     except trio.BrokenResourceError as exc:
         await trio.aclose_forcefully(stream)
-        raise SessionEnded("tls_error", f"{host}: {_tls_fault(exc.__cause__)}") from exc
+        raise SessionEnded("tls_error", f"{host}: {tls_fault(exc.__cause__).text}") from exc
     except trio.Cancelled:
         await trio.aclose_forcefully(stream)
         raise
@@ -59,7 +46,7 @@ async def _connect_tcp(host: str, port: int) -> trio.SocketStream:
     try:
         stream = await trio.open_tcp_stream(host, port)  # sets TCP_NODELAY
     except (OSError, UnicodeError) as exc:
-        faults = dict.fromkeys(map(_connect_fault, _leaves(exc)))
+        faults = dict.fromkeys(tcp_fault(leaf).text for leaf in _leaves(exc))
         raise SessionEnded("connect_failed", f"{host}:{port}: {', '.join(faults)}") from exc
     stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE.items():
@@ -75,30 +62,3 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         yield from group.exceptions
     else:
         yield exc
-
-
-def _connect_fault(exc: BaseException) -> str:
-    match exc:
-        case trio.socket.gaierror():
-            return f"name not found ({exc.strerror})"
-        case UnicodeError():
-            return "not a host name"
-        case ConnectionRefusedError():
-            return "refused"
-        case OSError():
-            return f"unreachable ({exc.strerror or exc})"
-    return str(exc)
-
-
-def _tls_fault(exc: BaseException | None) -> str:
-    match exc:
-        case ssl.SSLCertVerificationError():
-            fault = _CERTIFICATE_FAULTS.get(exc.verify_code, "certificate refused")
-            return f"{fault} ({exc.verify_message})"
-        case ssl.SSLError() if exc.reason in _NOT_TLS:
-            return f"the server does not speak TLS ({exc.reason})"
-        case ssl.SSLEOFError() | ssl.SSLSyscallError() | None:
-            return "closed during the TLS handshake"
-        case ssl.SSLError() if exc.reason:
-            return exc.reason.lower().replace("_", " ")
-    return str(exc)

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from trio_collector import layout
-from trio_collector.uploader.spool import SealedFile, sync_folder
+from trio_collector.uploader.spool import SealedFile
 
 # What os.link says where a link cannot be made: another filesystem, or one without links.
 NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -31,7 +31,7 @@ def move_to_archive(sealed: SealedFile, archive: Path) -> Path:
         if _have_same_content(sealed.path, target):
             break
         target = _next_name(target)
-    sync_folder(target.parent)
+    _sync_folder(target.parent)
     sealed.path.unlink()
     return target
 
@@ -83,4 +83,13 @@ def _make_folders(folder: Path) -> None:
         return
     _make_folders(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Return when the names in `folder` survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

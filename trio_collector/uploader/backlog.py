@@ -100,6 +100,12 @@ class Backlog:
         if is_last_chance and job.refusals == 1:
             job.rest.until = -math.inf
 
+    def wake(self) -> None:
+        """End the rests that only waited for the store: it is back, and what is oldest goes first."""
+        for job in self._resting():
+            if not job.refusals:
+                job.rest.until = -math.inf
+
     def hurry(self) -> None:
         """End every rest: this is the last chance."""
         for job in self._resting():

@@ -6,16 +6,17 @@ each: 64 KiB made 45-120 MB/s, 1 MiB made 550-1000.
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
-import trio
 
 from trio_collector import metrics
 from trio_collector.errors import DiskError
 from trio_collector.uploader.digest import Part
+from trio_collector.worker import Worker
 
 CHUNK_BYTES = 1 << 20
 
@@ -26,13 +27,14 @@ class FileBody(httpx.AsyncByteStream):
     Iterating raises OSError, and DiskError if the file is shorter than it was.
     """
 
-    def __init__(self, path: Path, part: Part) -> None:
+    def __init__(self, path: Path, part: Part, disk: Worker) -> None:
         self._path = path
         self._part = part
+        self._disk = disk
         self._descriptor = -1
 
     async def __aenter__(self) -> Self:
-        self._descriptor = await trio.to_thread.run_sync(os.open, self._path, _FLAGS)
+        self._descriptor = await self._disk(partial(os.open, self._path, _FLAGS))
         return self
 
     async def __aexit__(
@@ -44,14 +46,15 @@ class FileBody(httpx.AsyncByteStream):
         os.close(self._descriptor)  # was only read from: there is nothing to wait for
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Chunks(self._path, self._part, self._descriptor)
+        return _Chunks(self._path, self._part, self._disk, self._descriptor)
 
 
 class _Chunks:
     """The chunks. Not a generator, which would be left behind, half run, by a failed request."""
 
-    def __init__(self, path: Path, part: Part, descriptor: int) -> None:
+    def __init__(self, path: Path, part: Part, disk: Worker, descriptor: int) -> None:
         self._path = path
+        self._disk = disk
         self._descriptor = descriptor
         self._offset = part.offset
         self._left = part.size
@@ -63,7 +66,7 @@ class _Chunks:
         if not self._left:
             raise StopAsyncIteration
         size = min(CHUNK_BYTES, self._left)
-        chunk = await trio.to_thread.run_sync(os.pread, self._descriptor, size, self._offset)
+        chunk = await self._disk(partial(os.pread, self._descriptor, size, self._offset))
         if not chunk:
             raise DiskError(self._path, f"{self._left} bytes shorter than when it was hashed")
         self._offset += len(chunk)

@@ -5,7 +5,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import httpx
@@ -17,7 +16,7 @@ from trio_collector.config import AwsSection
 from trio_collector.errors import StoreError, StoreUnavailable
 from trio_collector.uploader.addressing import plan_address
 from trio_collector.uploader.answers import STALE_KEYS, Answer, fault_of
-from trio_collector.uploader.body import FileBody
+from trio_collector.uploader.content import Content
 from trio_collector.uploader.credentials import AccessKeys, CredentialChain
 from trio_collector.uploader.digest import Part
 from trio_collector.uploader.signing import sign_headers
@@ -41,7 +40,7 @@ OPTIONAL_HEADERS = (CONDITION, CHECKSUM, CHECKSUM_ALGORITHM)
 class FilePart(NamedTuple):
     """A range of a file that is the body of a call, and its hash."""
 
-    path: Path
+    content: Content
     part: Part
     sha256: bytes
 
@@ -121,7 +120,7 @@ class Client:
             if isinstance(call.body, bytes):
                 stream = httpx.ByteStream(call.body)
             else:
-                body = FileBody(call.body.path, call.body.part)
+                body = call.body.content.read(call.body.part)
                 stream = await stack.enter_async_context(body)
             return await exchange(
                 self._request(call, keys, stream),

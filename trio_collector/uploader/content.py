@@ -12,13 +12,10 @@ from pathlib import Path
 import trio
 
 from trio_collector.errors import DiskError
+from trio_collector.uploader.body import CHUNK_BYTES, FileBody
 from trio_collector.uploader.digest import Digest, Part, digest_of, new_md5, plan_parts
 from trio_collector.uploader.version import Version, version_of
-
-CHUNK_BYTES = 1 << 20
-
-# Hashing keeps a core busy (SHA-256 1.3 GB/s, MD5 0.7); the loop and the writer want theirs.
-HASHERS_AT_ONCE = 2
+from trio_collector.uploader.workers import Workers, thread_workers
 
 
 class Content:
@@ -27,11 +24,11 @@ class Content:
     The methods raise OSError, and DiskError if the file is shorter than this version of it.
     """
 
-    def __init__(self, path: Path, version: Version, hashers: trio.CapacityLimiter) -> None:
+    def __init__(self, path: Path, version: Version, workers: Workers) -> None:
         self.path = path
         self.version = version
         self.parts = plan_parts(version.size)
-        self._hashers = hashers
+        self._workers = workers
         self._sha256s: dict[Part, bytes] = {}
         self._md5s: dict[Part, bytes] = {}
 
@@ -42,6 +39,10 @@ class Content:
     @property
     def is_multipart(self) -> bool:
         return len(self.parts) > 1
+
+    def read(self, part: Part) -> FileBody:
+        """Return one part as the body of a request, to be entered as a context."""
+        return FileBody(self.path, part, self._workers.disk)
 
     async def sha256(self, part: Part) -> bytes:
         """Return the hash of one part."""
@@ -72,17 +73,14 @@ class Content:
     ) -> bytes:
         if part not in known:
             work = partial(hash_part, self.path, part, new_hash())
-            known[part] = await trio.to_thread.run_sync(work, limiter=self._hashers)
+            known[part] = await self._workers.hashing(work)
         return known[part]
 
 
-async def open_content(path: Path, hashers: trio.CapacityLimiter | None = None) -> Content:
-    """Return what is in the file `path` now; raises OSError.
-
-    It is hashed by at most as many threads as `hashers` has, together with what else they hash.
-    """
-    version = await trio.to_thread.run_sync(version_of, path)
-    return Content(path, version, hashers or trio.CapacityLimiter(HASHERS_AT_ONCE))
+async def open_content(path: Path, workers: Workers | None = None) -> Content:
+    """Return what is in the file `path` now, to be read by `workers`; raises OSError."""
+    workers = workers or thread_workers()
+    return Content(path, await workers.disk(partial(version_of, path)), workers)
 
 
 def hash_part(path: Path, part: Part, into: "hashlib._Hash") -> bytes:

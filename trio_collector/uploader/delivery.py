@@ -15,7 +15,6 @@ attempt all end under one name. A name is given up only to content that is certa
 from pathlib import PurePosixPath
 
 import structlog
-import trio
 
 from trio_collector.errors import (
     BucketMissing,
@@ -36,6 +35,7 @@ from trio_collector.uploader.ladder import (
 )
 from trio_collector.uploader.spool import SealedFile
 from trio_collector.uploader.store import ObjectStore, Stored
+from trio_collector.uploader.workers import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +44,11 @@ class Upload:
     """One file on its way; it keeps the hashes from attempt to attempt."""
 
     def __init__(
-        self,
-        sealed: SealedFile,
-        store: ObjectStore,
-        hashers: trio.CapacityLimiter | None = None,
+        self, sealed: SealedFile, store: ObjectStore, workers: Workers | None = None
     ) -> None:
         self._sealed = sealed
         self._store = store
-        self._hashers = hashers
+        self._workers = workers
         self._content: Content | None = None
 
     async def attempt(self) -> tuple[PurePosixPath, Content]:
@@ -68,7 +65,7 @@ class Upload:
 
     async def _open(self) -> Content:
         """Return the content, with what is known of it unless the file has changed."""
-        content = await open_content(self._sealed.path, self._hashers)
+        content = await open_content(self._sealed.path, self._workers)
         known = self._content
         return known if known and known.version == content.version else content
 

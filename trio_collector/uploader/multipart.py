@@ -99,7 +99,7 @@ async def _put_parts(
 
     async def put(part: Part) -> None:
         async with slots:
-            body = FilePart(content.path, part, await content.sha256(part))
+            body = FilePart(content, part, await content.sha256(part))
             etag = await _put_part(client, upload, body)
         sent.append(SentPart(part.number, etag, body.sha256))
 

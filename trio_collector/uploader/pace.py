@@ -3,7 +3,8 @@
 A file that fails rests for 1, 2, 4 ... 300 s, and the others go on, for what is wrong may be wrong
 with it alone. Only when attempt after attempt fails, whatever the file, is it the store: then all
 rest together, and one attempt at a time finds out if it is back. So a store that is away for days
-is asked once in a few minutes, and one that fails at random loses no time.
+is asked once in a few minutes, and one that fails at random loses no time. Once it is back, the files
+that waited for it rest no longer, so that they leave oldest first.
 
 Being asked to slow down makes all of them wait for a moment. What a person has to change is tried
 with the longest delay at once.

@@ -14,6 +14,7 @@ import html
 import os
 import ssl
 from collections.abc import Mapping
+from functools import partial
 
 import httpx
 import structlog
@@ -36,6 +37,8 @@ from trio_collector.uploader.digest import Digest, Hasher, to_base64
 from trio_collector.uploader.multipart import PARTS_AT_ONCE, put_in_parts
 from trio_collector.uploader.store import Stored
 from trio_collector.uploader.wire import deadline_s, read_answer
+from trio_collector.uploader.workers import Workers, thread_workers
+from trio_collector.worker import Worker
 
 NO_OBJECT = "trio_collector.probe/none"
 LOOK_REMEDY = "nothing; or allow s3:ListBucket"
@@ -43,17 +46,21 @@ LOOK_REMEDY = "nothing; or allow s3:ListBucket"
 log = structlog.get_logger(__name__)
 
 
-def open_store(aws: AwsSection, environ: Mapping[str, str] = os.environ) -> "S3Store":
+def open_store(
+    aws: AwsSection, workers: Workers | None = None, environ: Mapping[str, str] = os.environ
+) -> "S3Store":
     """Return the store that `aws` names. Reads the system's certificates: run it in a thread."""
-    return S3Store(aws, Client(aws, CredentialChain(environ), ssl.create_default_context()))
+    client = Client(aws, CredentialChain(environ), ssl.create_default_context())
+    return S3Store(aws, client, workers)
 
 
 class S3Store:
     """A bucket of S3."""
 
-    def __init__(self, aws: AwsSection, client: Client) -> None:
+    def __init__(self, aws: AwsSection, client: Client, workers: Workers | None = None) -> None:
         self._aws = aws
         self._client = client
+        self._workers = workers or thread_workers()
         self._creating = trio.Lock()
         self._part_slots = trio.CapacityLimiter(PARTS_AT_ONCE)
 
@@ -70,7 +77,7 @@ class S3Store:
         if content.is_multipart:
             return await put_in_parts(self._client, self._part_slots, key, content)
         (part,) = content.parts
-        body = FilePart(content.path, part, await content.sha256(part))
+        body = FilePart(content, part, await content.sha256(part))
         headers = {CONDITION: "*", CHECKSUM: to_base64(body.sha256)}
         call = Call("PutObject", "PUT", key, headers=headers, body=body)
         return stored_of((await self._client.grant(call)).headers, has_size=False)
@@ -90,7 +97,7 @@ class S3Store:
         async def receive(response: httpx.Response) -> Digest:
             if response.status_code != 200:
                 raise self._client.fault(call, await read_answer(response))
-            return await _hash_body(response, size, str(call))
+            return await _hash_body(response, size, str(call), self._workers.hashing)
 
         return await self._client.perform(call, receive)
 
@@ -127,15 +134,15 @@ class S3Store:
         return self._client.fault(call, reason)
 
 
-async def _hash_body(response: httpx.Response, size: int, what: str) -> Digest:
-    """Return the identity of a body that should have `size` bytes; hashed in a thread."""
+async def _hash_body(response: httpx.Response, size: int, what: str, hashing: Worker) -> Digest:
+    """Return the identity of a body that should have `size` bytes."""
     hasher = Hasher(size)
     buffer = bytearray()
     with trio.CancelScope() as enough:  # as in wire.read_answer
         async for chunk in response.aiter_raw():
             buffer += chunk
             if len(buffer) >= CHUNK_BYTES:
-                await trio.to_thread.run_sync(hasher.feed, bytes(buffer))
+                await hashing(partial(hasher.feed, bytes(buffer)))
                 buffer.clear()
             if hasher.missing < 0:
                 enough.cancel()

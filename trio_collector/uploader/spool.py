@@ -87,9 +87,11 @@ def check_version(path: Path, version: Version) -> None:
 
 
 def remove_delivered(path: Path) -> None:
-    """Remove a file from the spool, for good. Raises OSError."""
+    """Remove a file from the spool. Raises OSError.
+
+    Nothing makes that last: a file that a power loss brings back is found delivered.
+    """
     path.unlink()
-    sync_folder(path.parent)
 
 
 def remove_empty_days(data_dir: Path, today: datetime.date) -> None:
@@ -105,15 +107,6 @@ def remove_empty_days(data_dir: Path, today: datetime.date) -> None:
         if not folders and not files and _DAY.fullmatch(day) and day < yesterday:
             with contextlib.suppress(OSError):  # it was filled, or is gone, meanwhile
                 Path(folder).rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` survive a power loss. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _find_sealed(data_dir: Path) -> Iterator[_Found]:

@@ -29,7 +29,6 @@ from trio_collector.config import AwsSection, StorageSection
 from trio_collector.errors import DiskError, StoreError, StoreRefused
 from trio_collector.uploader.archive import move_to_archive
 from trio_collector.uploader.backlog import Backlog, Job
-from trio_collector.uploader.content import HASHERS_AT_ONCE
 from trio_collector.uploader.delivery import Upload
 from trio_collector.uploader.pace import Delays, Pace, Rest
 from trio_collector.uploader.report import Report
@@ -42,6 +41,7 @@ from trio_collector.uploader.spool import (
 )
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.store import ObjectStore
+from trio_collector.uploader.workers import Workers, thread_workers
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,7 @@ async def run_uploader(
     state: DeliveryState | None = None,
     delays: Delays = DELAYS,
     now_s: Callable[[], float] = time.time,
+    workers: Workers | None = None,
 ) -> None:
     """Deliver what is in the spool until `rings` ends, and what is in it then; closes `rings`.
 
@@ -73,34 +74,40 @@ async def run_uploader(
     for uploads in parts to be aborted; it leaves no file in a state that the next start does not
     settle.
     """
+    workers = workers or thread_workers()
     async with rings:
         if storage.mode == "local":
             store = None
         elif store is None:
-            store = await trio.to_thread.run_sync(_open_store, aws or AwsSection())
+            store = await workers.disk(partial(_open_store, aws or AwsSection(), workers))
         report = Report(state if state is not None else DeliveryState(), now_s)
-        await Courier(storage, store, report, delays).run(rings)
+        await Courier(storage, store, report, delays, workers).run(rings)
 
 
-def _open_store(aws: AwsSection) -> ObjectStore:
+def _open_store(aws: AwsSection, workers: Workers) -> ObjectStore:
     # Imported here because botocore takes 0.4 s and 27 MB, and a local archive needs none of it.
     from trio_collector.uploader.s3 import open_store
 
-    return open_store(aws)
+    return open_store(aws, workers)
 
 
 class Courier:
     """Keeps as many deliveries under way as there are slots."""
 
     def __init__(
-        self, storage: StorageSection, store: ObjectStore | None, report: Report, delays: Delays
+        self,
+        storage: StorageSection,
+        store: ObjectStore | None,
+        report: Report,
+        delays: Delays,
+        workers: Workers,
     ) -> None:
         self._data_dir = Path(storage.data_dir)
         self._archive = None if storage.mode == "s3" else Path(storage.local_path)
         self._store = store
         self._report = report
+        self._workers = workers
         dice = random.Random()
-        self._hashers = trio.CapacityLimiter(HASHERS_AT_ONCE)
         # Moving files on a disk gains nothing from company.
         self._pace = Pace(storage.upload_concurrency if store else 1, delays, dice)
         self._survey_rest = Rest(delays, dice)
@@ -122,6 +129,7 @@ class Courier:
                     await self._survey_if_due()
                     while job := self._next_job():
                         nursery.start_soon(self._deliver, job)
+                    self._report.state.active = self._backlog.active
                     if self._is_over():
                         break
                     await self._wait_change()
@@ -158,7 +166,7 @@ class Courier:
         known = self._backlog.begin_survey()
         try:
             await self._tidy()
-            spool = await trio.to_thread.run_sync(survey_spool, self._data_dir, known)
+            spool = await self._workers.disk(partial(survey_spool, self._data_dir, known))
         except OSError as exc:
             self._wants_survey = True
             self._survey_rest.begin(now, exc)
@@ -175,7 +183,7 @@ class Courier:
         today = self._report.today()
         if today != self._tidied:
             self._tidied = today
-            await trio.to_thread.run_sync(remove_empty_days, self._data_dir, today)
+            await self._workers.disk(partial(remove_empty_days, self._data_dir, today))
 
     def _next_job(self) -> Job | None:
         """Return the file to try now; None if there is none, or no slot."""
@@ -187,7 +195,7 @@ class Courier:
         return job
 
     def _new_job(self, delays: Delays, dice: random.Random, sealed: SealedFile) -> Job:
-        upload = Upload(sealed, self._store, self._hashers) if self._store else None
+        upload = Upload(sealed, self._store, self._workers) if self._store else None
         return Job(sealed, Rest(delays, dice), upload)
 
     async def _wait_change(self) -> None:
@@ -195,7 +203,6 @@ class Courier:
         with trio.move_on_at(self._next_time()):
             await self._changed.wait()
         self._changed = trio.Event()
-        self._report.state.active = self._backlog.active
         self._report.refresh()
         if self._report.state.waiting_files and trio.current_time() > self._surveyed + REFRESH_S:
             self._wants_survey = True  # who is the oldest now is seen on disk alone
@@ -224,7 +231,7 @@ class Courier:
             else:
                 await self._move(job.sealed)
         except FileNotFoundError as exc:
-            if await trio.Path(job.sealed.path).exists():
+            if await self._workers.disk(job.sealed.path.exists):
                 self._note_failure(job, exc)
             else:
                 self._backlog.note_done(job)
@@ -232,6 +239,8 @@ class Courier:
         except FAILURES as exc:
             self._note_failure(job, exc)
         else:
+            if self._pace.is_broken:
+                self._backlog.wake()
             self._pace.note_success()
             self._backlog.note_done(job)
             self._report.delivered()
@@ -247,14 +256,14 @@ class Courier:
         with self._report.timing(is_retry=job.rest.failures > 0) as attempt:
             key, content = await upload.attempt()
             attempt.note(str(key), content.size)
-        await trio.to_thread.run_sync(check_version, job.sealed.path, content.version)
+        await self._workers.disk(partial(check_version, job.sealed.path, content.version))
         if self._archive:
             await self._move(job.sealed._replace(key=key))
         else:
-            await trio.to_thread.run_sync(remove_delivered, job.sealed.path)
+            await self._workers.disk(partial(remove_delivered, job.sealed.path))
 
     async def _move(self, sealed: SealedFile) -> None:
         """Move a file into `local_path`, under its key."""
         assert self._archive
-        path = await trio.to_thread.run_sync(move_to_archive, sealed, self._archive)
+        path = await self._workers.disk(partial(move_to_archive, sealed, self._archive))
         log.info("file archived", path=str(path))

@@ -17,6 +17,7 @@ import httpx
 import trio
 
 from trio_collector.errors import StoreError, StoreRefused, StoreUnavailable
+from trio_collector.faults import Obstacle, tcp_fault, tls_fault
 from trio_collector.uploader.answers import Answer
 
 CONNECT_S = 10.0
@@ -103,36 +104,23 @@ _TIMEOUTS = {
 
 
 def _connect_fault(what: str, exc: httpx.ConnectError) -> StoreError:
-    """Return why there is no connection, in words, from the cause that is furthest down."""
+    """Return why there is no connection, from the cause that is furthest down."""
     cause = _root_cause(exc)
-    match cause:
-        case ssl.SSLCertVerificationError():
-            return StoreRefused(
-                f"{what}: the certificate is not accepted: {cause.verify_message}",
-                code="Certificate",
-                remedy="check aws.endpoint_url and the clock; SSL_CERT_FILE names further authorities",
-            )
-        case ssl.SSLError():
-            return StoreUnavailable(
-                f"{what}: no TLS: {cause.reason or cause}",
-                code="Tls",
-                remedy="check that aws.endpoint_url is https and its port speaks TLS",
-            )
-        case trio.socket.gaierror() | UnicodeError():
-            return StoreUnavailable(
-                f"{what}: the name of the store is not found",
-                code="Dns",
-                remedy="check aws.endpoint_url, aws.region, aws.addressing_style and the name server",
-            )
-        case ConnectionRefusedError():
-            return StoreUnavailable(
-                f"{what}: the connection is refused",
-                code="Refused",
-                remedy="check host and port of aws.endpoint_url, and that the store runs",
-            )
-    return StoreUnavailable(
-        f"{what}: no connection: {cause}", code="Network", remedy="check the network"
-    )
+    obstacle, text = tls_fault(cause) if isinstance(cause, ssl.SSLError) else tcp_fault(cause)
+    kind = StoreRefused if obstacle is Obstacle.CERTIFICATE else StoreUnavailable
+    remedy = _REMEDIES[obstacle]
+    return kind(f"{what}: no connection: {text}", code=obstacle.value, remedy=remedy)
+
+
+_REMEDIES = {
+    Obstacle.NAME: "check aws.endpoint_url, aws.region, aws.addressing_style and the name server",
+    Obstacle.REFUSED: "check host and port of aws.endpoint_url, and that the store runs",
+    Obstacle.NETWORK: "check the network",
+    Obstacle.CERTIFICATE: (
+        "check aws.endpoint_url and the clock; SSL_CERT_FILE names further authorities"
+    ),
+    Obstacle.TLS: "check that aws.endpoint_url is https and its port speaks TLS",
+}
 
 
 def _root_cause(exc: BaseException) -> BaseException:
