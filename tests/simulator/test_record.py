@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.simulator.frames import Frame, StreamKey
-from trio_collector.simulator.record import SentRecord
+from trio_collector.simulator.frames import Fate, Frame, StreamKey, foreign_frame, lost, unsent
+from trio_collector.simulator.record import Entry, SentRecord, read_entries
 
 BOOK = StreamKey("coinbase", "btcusd", "orderbook")
 OTHER = StreamKey("coinbase", "ethusd", "orderbook")
@@ -46,3 +46,70 @@ def test_a_payload_that_breaks_the_file_is_refused(tmp_path: Path, payload: byte
         pytest.raises(ValueError, match="tab or a newline"),
     ):
         sent.add("coinbase", Frame(payload, (BOOK,)))
+
+
+PLAIN = Frame(b"plain", (BOOK,), ids=(1, 2))
+
+
+def test_fates_are_told_apart() -> None:
+    """What a client could read is a frame; everything has its entry, in order, with its ids."""
+    sent = SentRecord(is_recording=True)
+    both = Frame(b"both", (BOOK, OTHER), ids=(5, 5))
+    frames = [
+        PLAIN,
+        lost(both),
+        PLAIN._replace(fate=Fate.REPEATED),
+        PLAIN._replace(fate=Fate.LATE),
+        Frame(b"spoiled", (BOOK,), ids=(3, 4), fate=Fate.SPOILED),
+        Frame(b"null", fate=Fate.SPOILED),
+        foreign_frame("{}"),
+        unsent(PLAIN),
+        Frame(b"pong"),
+    ]
+    for frame in frames:
+        sent.add("coinbase", frame, 7)
+    assert sent.counts == {BOOK: 3}
+    assert sent.frames == {BOOK: [b"plain"] * 3}
+    assert sent.spoiled == {"coinbase": [b"spoiled", b"null"]}
+    assert sent.foreign == {"coinbase": [b"{}"]}
+    assert sent.control_counts == {"coinbase": 1}
+    assert sent.fates[OTHER, Fate.LOST] == sent.fates[BOOK, Fate.LOST] == 1
+    nobody = StreamKey("coinbase", "", "unparsed")
+    assert sent.entries == [
+        Entry(1, 7, BOOK, Fate.SENT, b"plain", (1, 2)),
+        Entry(2, 7, BOOK, Fate.LOST, b"both", (5, 5)),
+        Entry(2, 7, OTHER, Fate.LOST, b"both", (5, 5)),
+        Entry(3, 7, BOOK, Fate.REPEATED, b"plain", (1, 2)),
+        Entry(4, 7, BOOK, Fate.LATE, b"plain", (1, 2)),
+        Entry(5, 7, BOOK, Fate.SPOILED, b"spoiled", (3, 4)),
+        Entry(6, 7, nobody, Fate.SPOILED, b"null", None),
+        Entry(7, 7, nobody, Fate.FOREIGN, b"{}", None),
+        Entry(8, 7, BOOK, Fate.UNSENT, b"plain", (1, 2)),
+    ]
+
+
+def test_entries_are_kept_in_a_file(tmp_path: Path) -> None:
+    """Any bytes come back as they were; a line that is still being written is left out."""
+    path = tmp_path / "entries"
+    frames = [
+        PLAIN,
+        lost(PLAIN),
+        Frame(bytes(range(256)) + b"%0A%09%25", (OTHER,), fate=Fate.SPOILED),
+        Frame(b"", (OTHER,), fate=Fate.SPOILED),
+    ]
+    with SentRecord(is_recording=True, entries_path=path) as sent:
+        for frame in frames:
+            sent.add("coinbase", frame, 3)
+        sent.flush()
+        assert list(read_entries(path)) == sent.entries
+    with path.open("ab") as file:
+        file.write(b"3\tcoinb")
+    assert list(read_entries(path)) == sent.entries
+
+
+def test_visits_are_numbered() -> None:
+    """A connection has one number in the record and another one at its exchange."""
+    sent = SentRecord()
+    first, second = sent.open_visit("okx", "/okx", 4, 1.5), sent.open_visit("upbit", "/u", 1, 2.5)
+    assert [first.id, second.id] == [1, 2]
+    assert sent.visits == [first, second]

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from trio_collector.simulator import Simulation
-from trio_collector.simulator.endpoints import open_venues
-from trio_collector.simulator.frames import Frame, StreamKey
+from trio_collector.simulator.frames import Frame, StreamKey, lost
 from trio_collector.simulator.record import SentRecord
 from trio_collector.simulator.rest import answer_get
 from trio_collector.simulator.venue import Venue
+from trio_collector.simulator.venues import open_venues
 
 
 @pytest.fixture
@@ -71,9 +71,19 @@ def test_counts_can_be_asked_for(venues: dict[str, Venue]) -> None:
     sent = SentRecord()
     sent.add("okx", Frame(b"{}", (StreamKey("okx", "btcusdt", "trade"),)))
     sent.add("okx", Frame(b"pong"))
+    sent.add("okx", lost(Frame(b"{}", (StreamKey("okx", "btcusdt", "trade"),))))
     assert json.loads(answer_get("/simulator/sent", venues, sent).body) == {
         "streams": [
             {"exchange": "okx", "symbol": "btcusdt", "data_type": "trade", "frames": 1},
         ],
         "control": {"okx": 1},
+        "fates": [
+            {
+                "exchange": "okx",
+                "symbol": "btcusdt",
+                "data_type": "trade",
+                "fate": "lost",
+                "frames": 1,
+            },
+        ],
     }

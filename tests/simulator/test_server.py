@@ -170,7 +170,7 @@ async def test_rest_answers_beside_the_sockets(start: Start, is_tls: bool) -> No
         refused = await client.post(base)
     assert len(depth.json()["bids"]) == 5
     assert len(book.json()["asks"]) == 50
-    assert sent.json() == {"streams": [], "control": {}}
+    assert sent.json() == {"streams": [], "control": {}, "fates": []}
     assert [missing.status_code, refused.status_code] == [404, 405]
 
 

@@ -1,11 +1,10 @@
 """One WebSocket client of a simulated venue, from the handshake's end to its own.
 
 wsproto reads what the client sends; what goes back goes through the outbox. A dialect decides, this
-carries out.
+carries out; between the two, a course may have faults for the connection.
 """
 
 import contextlib
-from collections.abc import Callable
 
 import trio
 from wsproto.connection import Connection as WebSocket
@@ -13,40 +12,73 @@ from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from trio_collector.simulator.clock import Clock
 from trio_collector.simulator.dialects.dialect import Dialect
+from trio_collector.simulator.ending import RECEIVE_BYTES, Stream
+from trio_collector.simulator.faults.act import Act
+from trio_collector.simulator.faults.course import Course
 from trio_collector.simulator.frames import Frame, Opcode, close_frame
-from trio_collector.simulator.outbox import Outbox, Stream
+from trio_collector.simulator.outbox import Outbox
+from trio_collector.simulator.record import Visit
 
 MAX_MESSAGE_BYTES = 1_048_576
 CLOSE_GRACE_S = 1.0  # for the other side to answer a close frame and to go
-RECEIVE_BYTES = 65_536
 
 
 class Connection:
     """A client: what it says goes to `dialect`, what that answers to `outbox`."""
 
     def __init__(
-        self, stream: Stream, dialect: Dialect, outbox: Outbox, now_ms: Callable[[], int]
+        self,
+        stream: Stream,
+        dialect: Dialect,
+        outbox: Outbox,
+        clock: Clock,
+        visit: Visit,
     ) -> None:
         self.dialect = dialect
         self.outbox = outbox
+        self.visit = visit
+        self.course: Course | None = None
         self._stream = stream
-        self._now_ms = now_ms
+        self._clock = clock
         self._websocket = WebSocket(ConnectionType.SERVER)
         self._message = bytearray()
 
     def flush(self) -> None:
         """Put what the dialect has to say into the outbox."""
-        self.outbox.put(self.dialect.flush(self._now_ms()))
+        now_ms = self._clock.now_ms()
+        if self.course is None:
+            self.outbox.put(self.dialect.flush(now_ms))
+            return
+        now_s = self._clock.now_s()
+        self.course.begin(now_s)
+        self.outbox.put_scripted(self.course.bend(self.dialect.flush(now_ms), now_s))
+
+    @property
+    def is_late(self) -> bool:
+        """Whether something is held back that time alone will send."""
+        return self.course is not None and self.course.is_late
+
+    def befall(self, act: Act) -> None:
+        """Let `act` happen to the connection, after what is on its way."""
+        self.flush()
+        self.dialect.depart()
+        self.outbox.put_scripted([act])
 
     async def run(self, trailing: bytes) -> None:
         """Serve the client until either side ends it; `trailing` came with the handshake."""
         self._websocket.receive_data(trailing)
-        with self.outbox.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send)
-                await self._receive()
-                self.outbox.scope.cancel()
+        self.flush()
+        try:
+            with self.outbox.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send)
+                    await self._receive()
+                    self.outbox.scope.cancel()
+        finally:
+            if self.course is not None:
+                self.outbox.give_up(self.course.leave())
 
     async def _send(self) -> None:
         await self.outbox.run()
@@ -85,10 +117,11 @@ class Connection:
         if isinstance(event, BytesMessage):
             return self._collect(bytes(event.data), is_whole=event.message_finished)
         if isinstance(event, Ping):
-            self._reply(Frame(bytes(event.payload), opcode=Opcode.PONG))
-            self.dialect.receive_control(Opcode.PING, bytes(event.payload), self._now_ms())
+            if not self.dialect.manners.ignores_ping_frames:
+                self._reply(Frame(bytes(event.payload), opcode=Opcode.PONG))
+            self.dialect.receive_control(Opcode.PING, bytes(event.payload), self._clock.now_ms())
         elif isinstance(event, Pong):
-            self.dialect.receive_control(Opcode.PONG, bytes(event.payload), self._now_ms())
+            self.dialect.receive_control(Opcode.PONG, bytes(event.payload), self._clock.now_ms())
         elif isinstance(event, CloseConnection):
             is_bare = event.code == CloseReason.NO_STATUS_RCVD
             self._reply(close_frame(CloseReason.NORMAL_CLOSURE if is_bare else event.code))
@@ -108,5 +141,5 @@ class Connection:
         if is_whole:
             message = bytes(self._message)
             self._message.clear()
-            self.dialect.receive(message, self._now_ms())
+            self.dialect.receive(message, self._clock.now_ms())
         return True

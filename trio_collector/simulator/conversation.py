@@ -3,10 +3,11 @@
 For tests of what is pure: what is said is answered at once, and time passes when it is told to.
 """
 
-from trio_collector.simulator.endpoints import find_endpoint, open_venues
+from trio_collector.simulator.endpoints import find_endpoint
 from trio_collector.simulator.frames import Frame, Opcode
 from trio_collector.simulator.settings import Simulation
 from trio_collector.simulator.venue import Venue
+from trio_collector.simulator.venues import open_venues
 
 START_MS = 1_790_000_000_000
 STEP_MS = 20

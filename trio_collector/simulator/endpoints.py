@@ -1,6 +1,5 @@
-"""Which path leads to which venue, and the venues of a simulation."""
+"""Which path leads to which venue, and who speaks there."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from trio_collector.simulator.dialects.binance import BinanceDialect
@@ -9,9 +8,6 @@ from trio_collector.simulator.dialects.coinbase import CoinbaseDialect
 from trio_collector.simulator.dialects.dialect import Dialect
 from trio_collector.simulator.dialects.okx import OkxDialect
 from trio_collector.simulator.dialects.upbit import UpbitDialect
-from trio_collector.simulator.recorded import RecordedVenue, read_lines
-from trio_collector.simulator.settings import Simulation
-from trio_collector.simulator.venue import Venue, VenueFacts
 
 
 class Endpoint(NamedTuple):
@@ -37,37 +33,3 @@ ENDPOINTS = {
 def find_endpoint(path: str) -> Endpoint | None:
     """Return what is at the path of a URL; None if nothing is."""
     return ENDPOINTS.get(path.rstrip("/"))
-
-
-def open_venues(settings: Simulation, now_ms: float) -> dict[str, Venue]:
-    """Return every venue of `settings`, by the name that ENDPOINTS gives it.
-
-    Raises OSError if `captures` cannot be read.
-    """
-    venues: dict[str, Venue] = {}
-    for dialect, name in ENDPOINTS.values():
-        if dialect.facts.exchange in settings.venues and name not in venues:
-            venues[name] = _open_venue(name, dialect.facts, settings, venues, now_ms)
-    return venues
-
-
-def _open_venue(
-    name: str,
-    facts: VenueFacts,
-    settings: Simulation,
-    venues: Mapping[str, Venue],
-    now_ms: float,
-) -> Venue:
-    if settings.captures is not None:
-        # One venue for all paths of an exchange: its recording is told once.
-        return venues.get(facts.exchange) or RecordedVenue(
-            facts, read_lines(settings.captures, facts.exchange), now_ms=now_ms
-        )
-    venue = Venue(facts, now_ms=now_ms, name=name)
-    venue.list_markets(
-        settings.venues[facts.exchange],
-        books_per_s=settings.books_per_s,
-        trades_per_s=settings.trades_per_s,
-        seed=f"{settings.seed}/{name}",
-    )
-    return venue

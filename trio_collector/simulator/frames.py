@@ -32,17 +32,54 @@ class StreamKey(NamedTuple):
     data_type: str
 
 
+class Fate(enum.StrEnum):
+    """What became of a frame on one connection."""
+
+    SENT = "sent"  # whole and in its place
+    REPEATED = "repeated"  # once more, after it was sent
+    LATE = "late"  # whole, but after frames that it should have come before
+    SPOILED = "spoiled"  # something that no adapter can read came instead of it
+    FOREIGN = "foreign"  # sound, and of a type that nobody asked for
+    LOST = "lost"  # not sent, while the connection and the venue's ids went on
+    UNSENT = "unsent"  # not sent, because the connection could not go on
+
+
 class Frame(NamedTuple):
-    """One message to a client; without streams it is a control message, such as an ack."""
+    """One message to a client; without streams it is a control message, such as an ack.
+
+    `ids` are the first and the last id that it covers, in the numbering in which its venue lets a
+    reader see what is missing; None where there is none.
+    """
 
     payload: bytes
     streams: tuple[StreamKey, ...] = ()
     opcode: Opcode = Opcode.TEXT
+    ids: tuple[int, int] | None = None
+    fate: Fate = Fate.SENT
+    wire: bytes | None = None  # what goes out instead of one regular frame
 
 
-def text_frame(text: str, *streams: StreamKey) -> Frame:
+def text_frame(text: str, *streams: StreamKey, ids: tuple[int, int] | None = None) -> Frame:
     """Return a text frame of `text`."""
-    return Frame(text.encode(), streams)
+    return Frame(text.encode(), streams, _TEXT, ids)
+
+
+_TEXT = Opcode.TEXT  # looking a member up in its enum takes 84 ns in CPython 3.11
+
+
+def foreign_frame(text: str, opcode: Opcode = Opcode.TEXT) -> Frame:
+    """Return a message of a type that nobody asked for."""
+    return Frame(text.encode(), (), opcode, fate=Fate.FOREIGN)
+
+
+def lost(frame: Frame) -> Frame:
+    """Return `frame` as one that is recorded where it would have been sent, and is not sent."""
+    return frame._replace(fate=Fate.LOST, wire=b"")
+
+
+def unsent(frame: Frame) -> Frame:
+    """Return `frame` as one that the connection did not live to send."""
+    return frame._replace(fate=Fate.UNSENT, wire=b"")
 
 
 def close_frame(code: int, reason: str = "") -> Frame:

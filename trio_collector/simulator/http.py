@@ -41,10 +41,11 @@ class HttpRequest(NamedTuple):
 
 
 class HttpAnswer(NamedTuple):
-    """Status and JSON body."""
+    """Status, JSON body, and headers beside those of every answer."""
 
     status: int
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 async def read_request(stream: trio.abc.Stream, http: h11.Connection) -> HttpRequest | None:
@@ -65,9 +66,9 @@ async def read_request(stream: trio.abc.Stream, http: h11.Connection) -> HttpReq
             return request if isinstance(event, h11.EndOfMessage) else None
 
 
-async def send_upgrade(stream: trio.abc.Stream, http: h11.Connection, request: HttpRequest) -> None:
-    """Accept a WebSocket handshake."""
-    key = request.headers[b"sec-websocket-key"]
+def render_upgrade(http: h11.Connection, request: HttpRequest, key: bytes = b"") -> bytes:
+    """Return what accepts a WebSocket handshake, or that of another `key`."""
+    key = key or request.headers[b"sec-websocket-key"]
     accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     head = h11.InformationalResponse(
         status_code=101,
@@ -77,18 +78,19 @@ async def send_upgrade(stream: trio.abc.Stream, http: h11.Connection, request: H
             (b"Sec-WebSocket-Accept", accept),
         ],
     )
-    await stream.send_all(http.send(head) or b"")
+    return http.send(head) or b""
 
 
-async def send_answer(stream: trio.abc.Stream, http: h11.Connection, answer: HttpAnswer) -> None:
-    """Send `answer`, the last one on this connection."""
+def render_answer(http: h11.Connection, answer: HttpAnswer) -> bytes:
+    """Return `answer` as bytes; it is the last one on this connection."""
     head = h11.Response(
         status_code=answer.status,
         headers=[
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(answer.body))),
             ("Connection", "close"),
+            *answer.headers,
         ],
     )
     parts = (head, h11.Data(data=answer.body), h11.EndOfMessage())
-    await stream.send_all(b"".join(http.send(part) or b"" for part in parts))
+    return b"".join(http.send(part) or b"" for part in parts)

@@ -82,6 +82,15 @@ class Quiet(NamedTuple):
 Change = BookChange | Match | Quiet
 
 
+def shifted(change: Change, shift_ms: int) -> Change:
+    """Return `change` as a clock that is `shift_ms` off tells it."""
+    at_ms = change.at_ms + shift_ms
+    if isinstance(change, Match):
+        trades = [trade._replace(at_ms=trade.at_ms + shift_ms) for trade in change.trades]
+        return Match(at_ms, trades)
+    return change._replace(at_ms=at_ms)
+
+
 class Market:
     """One symbol; `price_decimals` and SIZE_DECIMALS say what its whole numbers mean."""
 
@@ -95,7 +104,7 @@ class Market:
         self._start_price = rng.randint(20_000, 7_000_000)
         self._asks = Ladder(1, self._start_price + 1, rng)
         self._bids = Ladder(-1, self._start_price, rng)
-        self._last_id = rng.randint(10**6, 10**9)
+        self.last_id = rng.randint(10**6, 10**9)  # of the latest change of the book
         self._number = rng.randint(10**4, 10**6)
         self._trade_id = rng.randint(10**6, 10**9)
         self.latest_trades: deque[Trade] = deque(maxlen=HISTORY)
@@ -130,7 +139,7 @@ class Market:
 
     def book(self, depth: int = LEVELS) -> Book:
         """Return the book as it is, down to `depth` levels a side."""
-        return Book(self._bids.top(depth), self._asks.top(depth), self._last_id, self._number)
+        return Book(self._bids.top(depth), self._asks.top(depth), self.last_id, self._number)
 
     def _change_book(self, due: float) -> BookChange:
         bids: dict[int, int] = {}
@@ -138,11 +147,11 @@ class Market:
         while not bids and not asks:
             for _ in range(self._rng.randint(1, MAX_LEVELS_PER_CHANGE)):
                 self._move_levels(bids, asks)
-        first_id = self._last_id + 1
-        self._last_id += len(bids) + len(asks)
+        first_id = self.last_id + 1
+        self.last_id += len(bids) + len(asks)
         self._number += 1
         return BookChange(
-            int(due), list(bids.items()), list(asks.items()), first_id, self._last_id, self._number
+            int(due), list(bids.items()), list(asks.items()), first_id, self.last_id, self._number
         )
 
     def _move_levels(self, bids: dict[int, int], asks: dict[int, int]) -> None:

@@ -7,11 +7,12 @@ nothing happens to it, or one fault does, after so many bytes in the one directi
 import enum
 import math
 import random
-import struct
 
 import msgspec
 import structlog
 import trio
+
+from trio_collector.simulator.ending import set_reset
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -114,7 +115,7 @@ class Proxy:
             await _pump(server, client, course.reply_bytes, course)
             nursery.cancel_scope.cancel()
         if course.cut is Cut.RESET_REQUEST:
-            _set_reset(client)
+            set_reset(client)
 
     async def _forward(
         self,
@@ -155,11 +156,6 @@ async def _send(sink: trio.SocketStream, chunk: bytes, drip_s: float) -> None:
     for position in range(len(chunk)):
         await sink.send_all(chunk[position : position + 1])
         await trio.sleep(drip_s)
-
-
-def _set_reset(stream: trio.SocketStream) -> None:
-    """Let closing `stream` send an RST: l_onoff = 1, l_linger = 0 (socket(7))."""
-    stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def serve_proxy(

@@ -81,7 +81,7 @@ class RecordedVenue(Venue):
     def step(self, now_ms: float) -> None:
         self.stepped_ms = now_ms
         if self._reader is not None and now_ms >= self._begin_ms:
-            self._reader.pending.extend(itertools.islice(self._frames, LINES_PER_STEP))
+            self._reader.post(itertools.islice(self._frames, LINES_PER_STEP))
 
 
 def _is_breaking(exchange: str, line: bytes) -> bool:

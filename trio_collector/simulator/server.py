@@ -1,60 +1,80 @@
-"""The simulator: one TCP listener on this machine whose path tells the venue.
+"""The simulator: TCP listeners on this machine, where a request's path tells the venue.
 
     ws(s)://127.0.0.1:PORT/binance/stream  /coinbase  /upbit/websocket/v1  /okx/ws/v5/public  …
     http(s)://127.0.0.1:PORT/binance/api/v3/depth  /simulator/book/…  /simulator/sent
 
 One task steps all markets every `tick_s` and hands each connection what came of it; one task for
-each connection sends, one receives. Whatever a client does ends at most its own connection.
+each connection sends, one receives. Whatever a client does ends at most its own connection, and
+what goes wrong here on purpose is as exact as everything else: see `faults`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-import h11
-import structlog
 import trio
 
+from trio_collector.simulator.clock import Clock
 from trio_collector.simulator.connection import Connection
-from trio_collector.simulator.endpoints import Endpoint, find_endpoint, open_venues
-from trio_collector.simulator.http import (
-    HttpAnswer,
-    HttpRequest,
-    read_request,
-    send_answer,
-    send_upgrade,
-)
-from trio_collector.simulator.outbox import Outbox, Stream
+from trio_collector.simulator.entrance import Entrance, Guest
+from trio_collector.simulator.faults.act import Act, Deed
+from trio_collector.simulator.faults.catalog import CATALOG, NEED_TLS, Stage
+from trio_collector.simulator.faults.director import Director
+from trio_collector.simulator.faults.fault import Fault, Happening, Kind
+from trio_collector.simulator.outbox import Outbox
+from trio_collector.simulator.ports import HOST, Port
 from trio_collector.simulator.record import SentRecord
-from trio_collector.simulator.rest import answer_get
 from trio_collector.simulator.settings import Simulation
 from trio_collector.simulator.tls import ServerIdentity, create_identity
 from trio_collector.simulator.venue import Venue
+from trio_collector.simulator.venues import open_venues
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-HOST = "127.0.0.1"
-HANDSHAKE_S = 10.0
+ALL = ""  # the exchange of the port that serves all of them
 
 
 class Simulator:
-    """A running simulator: where it listens, what it has sent, and its brake."""
+    """A running simulator: where it listens, what it has sent, its brake and its faults."""
 
     def __init__(
-        self, settings: Simulation, venues: dict[str, Venue], sent: SentRecord, start_ms: float
+        self,
+        settings: Simulation,
+        venues: dict[str, Venue],
+        sent: SentRecord,
+        identity: ServerIdentity | None,
+        start_ms: float,
     ) -> None:
         self.sent = sent
         self.venues = venues
-        self.port = 0
-        self.ca_pem = b""
+        self.ca_pem = identity.ca_pem if identity else b""
         self.connections: set[Connection] = set()
         self._settings = settings
-        self._start_ms = start_ms - trio.current_time() * 1_000
+        self._clock = Clock(start_ms)
+        self._director = Director(settings.faults)
+        self._entrance = Entrance(venues, sent, self._director, identity, self._clock)
         self._is_paused = False
+        self._shifts: list[tuple[float, Venue, int]] = []  # when a jump of a clock ends
+        has_own_ports = settings.has_own_ports or bool(settings.faults.faults)
+        exchanges = (ALL, *settings.venues) if has_own_ports else (ALL,)
+        self.ports = {
+            name: Port(name, settings.port if name == ALL else 0, self.serve_client)
+            for name in exchanges
+        }
+
+    @property
+    def port(self) -> int:
+        """The port that serves all exchanges."""
+        return self.ports[ALL].number
+
+    @property
+    def happenings(self) -> list[Happening]:
+        """The faults that have happened so far, in order."""
+        return self._director.happenings
 
     def base_url(self, exchange: str) -> str:
         """Return what goes into a market's `base_url`."""
-        return f"{'wss' if self._settings.is_tls else 'ws'}://{HOST}:{self.port}/{exchange}"
+        port = self.ports.get(exchange, self.ports[ALL])
+        return f"{'wss' if self._settings.is_tls else 'ws'}://{HOST}:{port.number}/{exchange}"
 
     def describe(self) -> dict[str, Any]:
         """Return where it is and what a client has to trust, for who reads it as JSON."""
@@ -64,6 +84,24 @@ class Simulator:
             "ca_pem": self.ca_pem.decode("ascii"),
         }
 
+    def inject(self, fault: Fault) -> None:
+        """Let `fault` happen: now, or from now on when it says.
+
+        Raises ValueError if it makes no sense, or needs TLS or a port of its exchange's own.
+        """
+        if fault.kind in NEED_TLS and not self._settings.is_tls:
+            raise ValueError(f"{fault.kind} needs is_tls")
+        is_of_port = CATALOG[fault.kind].stage is Stage.ACCEPT or fault.kind is Kind.LISTENER_CLOSED
+        if is_of_port and fault.exchange is not None and len(self.ports) == 1:
+            raise ValueError(f"{fault.kind} of one exchange needs has_own_ports")
+        watch = self._director.inject(fault, self._clock.now_s())
+        for connection in self.connections:
+            connection.course = self._director.extend(
+                watch, connection.visit, connection.dialect, connection.course
+            )
+            connection.flush()
+        self._misfortune()
+
     def pause(self) -> None:
         """Stop all markets; connections, heartbeats and pings go on."""
         self._is_paused = True
@@ -71,7 +109,7 @@ class Simulator:
     def resume(self) -> None:
         """Let the markets go on from where they were."""
         for venue in self.venues.values():
-            venue.rest_until(self._now_ms())
+            venue.rest_until(self._clock.now_ms())
         self._is_paused = False
 
     async def wait_sent(self) -> None:
@@ -79,8 +117,12 @@ class Simulator:
 
         After `pause`, `sent` is final when this returns.
         """
+        await trio.lowlevel.checkpoint()
         for connection in list(self.connections):
             connection.flush()
+            while connection.is_late:
+                await trio.sleep(self._settings.tick_s)
+                connection.flush()
             await connection.outbox.wait_empty()
         self.sent.flush()
 
@@ -96,64 +138,70 @@ class Simulator:
             busy_s = trio.current_time() - started
 
     def _step(self) -> None:
+        self._misfortune()
         if not self._is_paused:
-            now_ms = self._now_ms()
+            now_ms = self._clock.now_ms()
             for venue in self.venues.values():
                 venue.step(now_ms)
         for connection in self.connections:
             connection.flush()
         self.sent.flush()
 
-    async def serve_client(self, stream: Stream) -> None:
-        """Serve one TCP connection; the caller closes it."""
-        http = h11.Connection(h11.SERVER)
-        try:
-            with trio.fail_after(HANDSHAKE_S):
-                endpoint, target = await self._answer_request(stream, http)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            return
-        except h11.ProtocolError as exc:
-            log.info("not a request", error=str(exc))
-            return
-        if endpoint is not None:
-            await self._serve_websocket(stream, endpoint, target, bytes(http.trailing_data[0]))
+    async def serve_client(self, socket: trio.SocketStream, exchange: str) -> None:
+        """Serve one TCP connection to the port of `exchange`; the caller closes it."""
+        guest = await self._entrance.admit(socket, exchange)
+        if guest is not None:
+            await self._serve_guest(guest)
 
-    async def _answer_request(
-        self, stream: Stream, http: h11.Connection
-    ) -> tuple[Endpoint | None, str]:
-        """Answer a request; return the endpoint and target that a WebSocket is now open to."""
-        request = await read_request(stream, http)
-        if request is None:
-            return None, ""
-        endpoint = find_endpoint(request.path) if request.is_upgrade else None
-        if endpoint is not None and endpoint.venue in self.venues:
-            await send_upgrade(stream, http, request)
-            return endpoint, request.target
-        await send_answer(stream, http, self._answer_of(request))
-        return None, ""
-
-    def _answer_of(self, request: HttpRequest) -> HttpAnswer:
-        if request.method != "GET":
-            return HttpAnswer(405, b"")
-        return answer_get(request.target, self.venues, self.sent)
-
-    async def _serve_websocket(
-        self, stream: Stream, endpoint: Endpoint, target: str, trailing: bytes
-    ) -> None:
-        venue = self.venues[endpoint.venue]
-        dialect = endpoint.dialect(venue, target, self._now_ms())
-        outbox = Outbox(stream, venue.exchange, self.sent, self._settings.max_queue_bytes)
-        connection = Connection(stream, dialect, outbox, self._now_ms)
+    async def _serve_guest(self, guest: Guest) -> None:
+        dialect, visit = guest.dialect, guest.visit
+        outbox = Outbox(
+            guest.stream, visit.exchange, self.sent, self._settings.max_queue_bytes, visit.id
+        )
+        connection = Connection(guest.stream, dialect, outbox, self._clock, visit)
+        connection.course = self._director.open_course(visit, dialect)
         self.connections.add(connection)
         try:
-            await connection.run(trailing)
+            await connection.run(guest.trailing)
         finally:
             self.connections.discard(connection)
             dialect.leave()
 
-    def _now_ms(self) -> int:
-        """Return the wall clock as it was at the start, moved on by trio's clock."""
-        return int(self._start_ms + trio.current_time() * 1_000)
+    def _misfortune(self) -> None:
+        """Let happen to whole exchanges what is due."""
+        now_s = self._clock.now_s()
+        for end_s, venue, shift_ms in self._shifts:
+            if end_s <= now_s:
+                venue.shift_ms -= shift_ms
+        self._shifts = [each for each in self._shifts if each[0] > now_s]
+        for fault in self._director.due(now_s):
+            if fault.kind is Kind.CLOCK_JUMP:
+                self._jump(fault, now_s)
+            else:
+                self._shut(fault)
+
+    def _jump(self, fault: Fault, now_s: float) -> None:
+        shift_ms = int(fault.shift_s * 1_000)
+        for venue in self.venues.values():
+            if fault.exchange in (None, venue.exchange):
+                venue.shift_ms += shift_ms
+                self._shifts.append((now_s + _length_s(fault), venue, shift_ms))
+
+    def _shut(self, fault: Fault) -> None:
+        """Close the ports of an exchange, and if it is down, its connections."""
+        for name, port in self.ports.items():
+            if fault.exchange in (None, name):
+                port.close(_length_s(fault))
+                if fault.kind is Kind.VENUE_DOWN:
+                    self._entrance.close(name, _length_s(fault))
+        for connection in list(self.connections):
+            is_meant = fault.exchange in (None, connection.visit.exchange)
+            if fault.kind is Kind.VENUE_DOWN and is_meant:
+                connection.befall(Act(Deed.RESET))
+
+
+def _length_s(fault: Fault) -> float:
+    return math.inf if fault.for_s is None else fault.for_s
 
 
 async def serve_simulator(
@@ -163,17 +211,20 @@ async def serve_simulator(
 ) -> None:
     """Serve until cancelled; started with the running simulator.
 
-    Raises OSError if the port is taken or `captures` or `record_path` cannot be used.
+    Raises OSError if the port is taken or `captures` or a path of the record cannot be used.
     """
     start_ms = time.time() * 1_000
     venues = await trio.to_thread.run_sync(open_venues, settings, start_ms)
     identity = create_identity() if settings.is_tls else None
-    is_recording = settings.is_recording or settings.captures is not None
-    with SentRecord(is_recording=is_recording, path=settings.record_path) as sent:
-        simulator = Simulator(settings, venues, sent, start_ms)
-        simulator.ca_pem = identity.ca_pem if identity else b""
+    with SentRecord(
+        is_recording=settings.is_recording or settings.captures is not None,
+        path=settings.record_path,
+        entries_path=settings.entries_path,
+    ) as sent:
+        simulator = Simulator(settings, venues, sent, identity, start_ms)
         async with trio.open_nursery() as nursery:
-            simulator.port = await nursery.start(_serve_port, settings.port, identity, simulator)
+            for port in simulator.ports.values():
+                await nursery.start(port.run)
             nursery.start_soon(simulator.run_clock)
             task_status.started(simulator)
 
@@ -182,20 +233,3 @@ async def run_simulator(settings: Simulation, when_ready: Callable[[Simulator], 
     """Serve until cancelled; `when_ready` gets the simulator once it listens."""
     async with trio.open_nursery() as nursery:
         when_ready(await nursery.start(serve_simulator, settings))
-
-
-async def _serve_port(
-    port: int,
-    identity: ServerIdentity | None,
-    simulator: Simulator,
-    *,
-    task_status: trio.TaskStatus[int],
-) -> None:
-    """Accept clients until cancelled; started with the port."""
-    (listener,) = await trio.open_tcp_listeners(port, host=HOST)
-    task_status.started(listener.socket.getsockname()[1])
-    if identity is None:
-        await trio.serve_listeners(simulator.serve_client, [listener])
-    else:
-        encrypted = trio.SSLListener(listener, identity.context, https_compatible=True)
-        await trio.serve_listeners(simulator.serve_client, [encrypted])

@@ -6,6 +6,9 @@ from types import MappingProxyType
 
 import msgspec
 
+from trio_collector.simulator.faults.catalog import NEED_TLS
+from trio_collector.simulator.faults.script import FaultScript
+
 EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
 
 DEFAULT_VENUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -35,6 +38,11 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     captures: Path | None = None  # DIR/<exchange>/*.jsonl is sent instead of random markets
     is_recording: bool = False  # keep every data frame that was sent, in memory
     record_path: Path | None = None  # and append it to this file
+    entries_path: Path | None = None  # and every frame of every fate to this one
+    faults: FaultScript = FaultScript()
+    # Each exchange listens on a port of its own as well, which its base URL then names: what
+    # happens before a request is read can befall it alone. A script of faults brings that along.
+    has_own_ports: bool = False
     tick_s: float = 0.02
     # A client that lets this much pile up is cut off. About 10 s of 40 connections at full rate.
     max_queue_bytes: int = 64 * 2**20
@@ -43,3 +51,5 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
         unknown = set(self.venues) - set(EXCHANGES)
         if unknown:
             raise ValueError(f"no such exchanges: {', '.join(sorted(unknown))}")
+        if not self.is_tls and any(fault.kind in NEED_TLS for fault in self.faults.faults):
+            raise ValueError("a fault of TLS needs is_tls")

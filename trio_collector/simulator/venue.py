@@ -20,6 +20,7 @@ from trio_collector.simulator.market import (
     Match,
     Pace,
     Quiet,
+    shifted,
 )
 
 # After a stall of the loop the market goes on from there instead of making up for all of it.
@@ -29,10 +30,12 @@ MAX_CATCH_UP_MS = 200.0
 class Subscriber(Protocol):
     """A connection, as its venue sees it."""
 
-    pending: list[Frame]
-
     def deliver(self, topic: "Topic", frame: Frame) -> None:
         """Take one frame of a topic that it has joined."""
+        ...
+
+    def post(self, frames: Iterable[Frame]) -> None:
+        """Take frames that are as they go out."""
         ...
 
 
@@ -98,6 +101,7 @@ class Venue:
         self._topics: dict[str, Topic] = {}
         self._topics_of: dict[str, list[Topic]] = {}
         self.stepped_ms = now_ms  # up to when everything has happened
+        self.shift_ms = 0  # how far the times in messages are off
 
     def list_markets(
         self, symbols: Sequence[str], *, books_per_s: float, trades_per_s: float, seed: str
@@ -127,7 +131,7 @@ class Venue:
             topic = self._topics[name] = make()
             self._topics_of.setdefault(topic.market.symbol, []).append(topic)
         topic.subscribers[subscriber] = None
-        return topic, topic.snapshot(int(self.stepped_ms))
+        return topic, topic.snapshot(int(self.stepped_ms) + self.shift_ms)
 
     def step(self, now_ms: float) -> None:
         """Let time pass up to `now_ms`: subscribers get what happens."""
@@ -137,8 +141,9 @@ class Venue:
         for symbol, market in self.markets.items():
             topics = self._topics_of.get(symbol, ())
             for change in market.step(now_ms):
+                told = shifted(change, self.shift_ms) if self.shift_ms else change
                 for topic in topics:
-                    _publish(topic, change)
+                    _publish(topic, told)
 
     def rest_until(self, now_ms: float) -> None:
         """Let time pass without anything happening."""

@@ -130,6 +130,7 @@ def test_subscriptions_can_be_listed() -> None:
         ('[{"type":"trade","codes":["KRW-BTC"]}]', "NO_TICKET"),
         ('[{"ticket":"t"}]', "NO_TYPE"),
         ('[{"ticket":"t"},{"type":"trade"}]', "NO_CODES"),
+        ('[{"ticket":"t"},{"type":null,"method":null}]', "NO_CODES"),
         ('[{"ticket":"t"},{"type":"trade","codes":"KRW-BTC"}]', "INVALID_PARAM"),
         ('[{"ticket":"t"},{"type":["trade"],"codes":["KRW-BTC"]}]', "INVALID_PARAM"),
     ],

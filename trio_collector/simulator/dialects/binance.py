@@ -18,7 +18,14 @@ import msgspec
 
 from trio_collector.simulator.decimals import fixed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Frame, Opcode, text_frame
+from trio_collector.simulator.frames import (
+    Frame,
+    Opcode,
+    StreamKey,
+    foreign_frame,
+    plain_symbol,
+    text_frame,
+)
 from trio_collector.simulator.ladder import Level
 from trio_collector.simulator.market import SIZE_DECIMALS, Book, BookChange, Market, Match, Trade
 from trio_collector.simulator.venue import Topic, Venue, VenueFacts
@@ -32,6 +39,12 @@ MESSAGES_PER_S = 5
 
 PLACES = 8  # digits behind the point, always
 REST_LIMIT = 5000
+# Weight of a depth request by its limit. (rest-api.md)
+DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
+DEPTH_MAX_WEIGHT = 250
+
+# A flood of pings is a fault; who answers each of them does not send too much.
+FLOOD = b"flood"
 
 _STREAM = re.compile(r"([^@]+)@(?:(trade)|depth(5|10|20)?(?:@100ms)?)")
 _ID = re.compile(r"[A-Za-z0-9]{1,36}")
@@ -50,19 +63,23 @@ class DiffTopic(Topic):
 
     data_type = "orderbook"
 
+    def __init__(self, name: str, market: Market, venue_name: str) -> None:
+        super().__init__(name, market, venue_name)
+        endpoint, _, stream = name.partition(" ")
+        self._wrapping = ("", "") if endpoint == "ws" else (f'{{"stream":"{stream}","data":', "}")
+
     def on_book(self, change: BookChange) -> Iterable[Frame]:
         yield self.wrap(
             f'{{"e":"depthUpdate","E":{change.at_ms},"s":"{self.market.symbol}"'
             f',"U":{change.first_id},"u":{change.last_id}'
-            f',"b":{_levels(change.bids, self.market)},"a":{_levels(change.asks, self.market)}}}'
+            f',"b":{_levels(change.bids, self.market)},"a":{_levels(change.asks, self.market)}}}',
+            (change.first_id, change.last_id),
         )
 
-    def wrap(self, payload: str) -> Frame:
+    def wrap(self, payload: str, ids: tuple[int, int]) -> Frame:
         """Return `payload` as this topic's endpoint sends it."""
-        endpoint, name = self.name.split(" ")
-        if endpoint == "ws":
-            return text_frame(payload, self.stream)
-        return text_frame(f'{{"stream":"{name}","data":{payload}}}', self.stream)
+        before, after = self._wrapping
+        return text_frame(f"{before}{payload}{after}", self.stream, ids=ids)
 
 
 class PartialTopic(DiffTopic):
@@ -73,7 +90,8 @@ class PartialTopic(DiffTopic):
         self._depth = depth
 
     def on_book(self, change: BookChange) -> Iterable[Frame]:
-        yield self.wrap(_book_text(self.market.book(self._depth), self.market))
+        book = self.market.book(self._depth)
+        yield self.wrap(_book_text(book, self.market), (book.last_id, book.last_id))
 
 
 class TradeTopic(DiffTopic):
@@ -93,7 +111,8 @@ class TradeTopic(DiffTopic):
             f'{{"e":"trade","E":{trade.at_ms + 1},"s":"{self.market.symbol}","t":{trade.id}'
             f',"p":"{fixed(trade.price, decimals, PLACES)}"'
             f',"q":"{fixed(trade.size, SIZE_DECIMALS, PLACES)}","T":{trade.at_ms}'
-            f',"m":{"false" if trade.is_taker_buy else "true"},"M":true}}'
+            f',"m":{"false" if trade.is_taker_buy else "true"},"M":true}}',
+            (trade.id, trade.id),
         )
 
 
@@ -128,7 +147,8 @@ class BinanceDialect(Dialect):
 
     def receive_control(self, opcode: Opcode, payload: bytes, now_ms: int) -> None:
         super().receive_control(opcode, payload, now_ms)
-        self._count(now_ms)
+        if not payload.startswith(FLOOD):
+            self._count(now_ms)
         # "Unsolicited pong frames are allowed, but will not prevent disconnection."
         if opcode is Opcode.PONG and payload in self._unanswered:
             self._unanswered.clear()
@@ -143,17 +163,30 @@ class BinanceDialect(Dialect):
             self._unanswered[payload] = now_ms
             self.pending.append(Frame(payload, opcode=Opcode.PING))
 
+    def say_notice(self, now_ms: int) -> None:
+        payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
+        wrapped = f'{{"stream":"!serverShutdown","data":{payload}}}'
+        self.pending.append(text_frame(wrapped if self._endpoint == "stream" else payload))
+
+    def say_unknown(self, now_ms: int) -> None:
+        payload = f'{{"e":"simulatorEvent","E":{now_ms},"s":"BTCUSDT","x":[1,"2"]}}'
+        wrapped = f'{{"stream":"btcusdt@simulatorEvent","data":{payload}}}'
+        self.pending.append(foreign_frame(wrapped if self._endpoint == "stream" else payload))
+
     def _obey(self, request: Request) -> None:
         if isinstance(request.id, str) and not _ID.fullmatch(request.id):
             self._refuse(2, "Invalid request: request ID must be an unsigned integer", None)
         elif request.method == "SUBSCRIBE":
-            self._answer(None, request.id)
+            if any(map(self._is_refused, request.params)):
+                self._refuse(2, "Invalid request: simulated refusal", request.id)
+                return
+            self.acknowledge(_answer(None, request.id))
             self._subscribe(request.params)
         elif request.method == "UNSUBSCRIBE":
             self._unsubscribe(request.params)
-            self._answer(None, request.id)
+            self.acknowledge(_answer(None, request.id))
         elif request.method == "LIST_SUBSCRIPTIONS":
-            self._answer(list(self._names), request.id)
+            self.pending.append(_answer(list(self._names), request.id))
         else:
             self._refuse(2, f"Invalid request: unknown variant `{request.method}`", request.id)
 
@@ -171,9 +204,10 @@ class BinanceDialect(Dialect):
             self._names.pop(name, None)
             self.drop(f"{self._endpoint} {name}")
 
-    def _answer(self, result: Any, request_id: int | str | None) -> None:
-        reply = {"result": result, "id": request_id}
-        self.pending.append(Frame(msgspec.json.encode(reply)))
+    def _is_refused(self, name: str) -> bool:
+        symbol, _, kind = name.partition("@")
+        data_type = "trade" if kind == "trade" else "orderbook"
+        return self.manners.refuses(StreamKey("binance", plain_symbol(symbol), data_type))
 
     def _refuse(self, code: int, text: str, request_id: int | str | None) -> None:
         """Send an error: flat as the documents print it, or nested as clients quote it."""
@@ -189,9 +223,23 @@ class BinanceDialect(Dialect):
             self.close(1008, "Too many requests")
 
 
-def depth_snapshot(market: Market, limit: int) -> str:
-    """Return the body of GET /api/v3/depth: what a book from diffs is spliced onto."""
-    return _book_text(market.book(min(limit, REST_LIMIT)), market)
+def _answer(result: Any, request_id: int | str | None) -> Frame:
+    return Frame(msgspec.json.encode({"result": result, "id": request_id}))
+
+
+def depth_weight(limit: int) -> int:
+    """Return what a request for `limit` levels costs."""
+    return next((weight for most, weight in DEPTH_WEIGHTS if limit <= most), DEPTH_MAX_WEIGHT)
+
+
+def depth_snapshot(market: Market, limit: int, book: Book | None = None) -> str:
+    """Return the body of GET /api/v3/depth: what a book from diffs is spliced onto.
+
+    It is that of `book`, if the market's own of now is not wanted.
+    """
+    book = book or market.book(min(limit, REST_LIMIT))
+    cut = book._replace(bids=book.bids[:limit], asks=book.asks[:limit])
+    return _book_text(cut, market)
 
 
 def _make_topic(match: re.Match[str], name: str, market: Market) -> Topic:

@@ -18,7 +18,13 @@ import msgspec
 
 from trio_collector.simulator.decimals import trimmed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Frame, text_frame
+from trio_collector.simulator.frames import (
+    Frame,
+    StreamKey,
+    foreign_frame,
+    plain_symbol,
+    text_frame,
+)
 from trio_collector.simulator.ladder import Level
 from trio_collector.simulator.market import (
     SIZE_DECIMALS,
@@ -76,6 +82,7 @@ class BookTopic(Topic):
             f',"b":{_levels(levels.bids, self.market)},"a":{_levels(levels.asks, self.market)}'
             f',"u":{levels.number},"seq":{levels.last_id}}},"cts":{at_ms}}}',
             self.stream,
+            ids=(levels.number, levels.number),
         )
 
 
@@ -116,7 +123,7 @@ class TradeTopic(Topic):
         return (
             f'{{"T":{trade.at_ms},"s":"{symbol}","S":"{"Buy" if trade.is_taker_buy else "Sell"}"'
             f',"v":"{trimmed(trade.size, SIZE_DECIMALS)}","p":"{trimmed(trade.price, decimals)}"'
-            f',{tick}"i":"{trade_id}","BT":false,"RPI":false,"seq":{self.market.book(0).last_id}}}'
+            f',{tick}"i":"{trade_id}","BT":false,"RPI":false,"seq":{self.market.last_id}}}'
         )
 
 
@@ -137,13 +144,14 @@ class BybitDialect(Dialect):
             self._reply(Request(op=""), is_success=False, text="error:request format invalid")
             return
         if request.op == "ping":
-            self._reply(request, is_success=True, text="pong")
+            if not self.manners.ignores_text_pings:
+                self._reply(request, is_success=True, text="pong")
         elif request.op == "subscribe":
             self._subscribe(request)
         elif request.op == "unsubscribe":
             for name in request.args:
                 self.drop(name)
-            self._reply(request, is_success=True, text="")
+            self.acknowledge(self._answer(request, is_success=True, text=""))
         else:
             self._reply(request, is_success=False, text=f"error:unknown op,op:{request.op}")
 
@@ -157,11 +165,19 @@ class BybitDialect(Dialect):
             return
         # On spot the ack comes first. On linear it comes after the first data, as was seen live.
         if self.is_spot:
-            self._reply(request, is_success=True, text="subscribe")
+            self.acknowledge(self._answer(request, is_success=True, text="subscribe"))
         for name in request.args:
             self.join(name, functools.partial(self._make_topic, name))
         if not self.is_spot:
-            self._reply(request, is_success=True, text="")
+            self.acknowledge(self._answer(request, is_success=True, text=""))
+
+    def say_unknown(self, now_ms: int) -> None:
+        self.pending.append(
+            foreign_frame(
+                f'{{"topic":"simulatorTopic.BTCUSDT","ts":{now_ms},"type":"snapshot"'
+                ',"data":{"x":"1"}}'
+            )
+        )
 
     def _fault_of(self, names: list[str]) -> str:
         """Return why the request is refused as a whole; empty if it is not."""
@@ -169,11 +185,17 @@ class BybitDialect(Dialect):
             return f"args size >{SPOT_ARGS}"
         for name in names:
             match = _TOPIC.fullmatch(name)
-            if match is None or self.venue.find(match[3]) is None:
+            if match is None or self._is_unknown(match):
                 return f"error:handler not found,topic:{name}"
             if name in self.topics:
                 return f"error:already subscribed,topic:{name}"
         return ""
+
+    def _is_unknown(self, match: re.Match[str]) -> bool:
+        _, dot, family = self.venue.name.partition(".")
+        symbol = f"{plain_symbol(match[3])}{dot}{family}"
+        stream = StreamKey("bybit", symbol, "trade" if match[2] else "orderbook")
+        return self.venue.find(match[3]) is None or self.manners.refuses(stream)
 
     def _make_topic(self, name: str) -> Topic:
         match = _TOPIC.fullmatch(name)
@@ -184,6 +206,9 @@ class BybitDialect(Dialect):
         return kind(name, market, self.venue.name, is_spot=self.is_spot)
 
     def _reply(self, request: Request, *, is_success: bool, text: str) -> None:
+        self.pending.append(self._answer(request, is_success=is_success, text=text))
+
+    def _answer(self, request: Request, *, is_success: bool, text: str) -> Frame:
         reply: dict[str, Any] = {
             "success": is_success,
             "ret_msg": text,
@@ -191,7 +216,7 @@ class BybitDialect(Dialect):
             "req_id": request.req_id or "",
             "op": request.op,
         }
-        self.pending.append(Frame(msgspec.json.encode(reply)))
+        return Frame(msgspec.json.encode(reply))
 
 
 class BybitFuturesDialect(BybitDialect):

@@ -17,7 +17,7 @@ import msgspec
 
 from trio_collector.simulator.decimals import fixed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Frame, text_frame
+from trio_collector.simulator.frames import Fate, Frame, StreamKey, plain_symbol, text_frame
 from trio_collector.simulator.ladder import Level
 from trio_collector.simulator.market import SIZE_DECIMALS, BookChange, Match, Quiet, Trade
 from trio_collector.simulator.venue import Topic, Venue, VenueFacts
@@ -140,7 +140,7 @@ class CoinbaseDialect(Dialect):
             self._subscribe(request, now_ms)
         elif request.type == "unsubscribe":
             self._unsubscribe(request)
-            self._acknowledge(now_ms)
+            self._acknowledge_after(0, now_ms)
         else:
             self._refuse(f"unknown type {request.type}")
 
@@ -165,7 +165,7 @@ class CoinbaseDialect(Dialect):
 
     def _subscribe(self, request: Request, now_ms: int) -> None:
         products = [usd_product(product) for product in request.product_ids]
-        unknown = [product for product in products if self.venue.find(product) is None]
+        unknown = [product for product in products if self._is_unknown(request.channel, product)]
         if unknown or (not products and request.channel in _TOPICS):
             # The text is not documented; neither is what becomes of the request's other products.
             self._refuse(f"failed to subscribe: unknown product_ids {unknown}")
@@ -174,10 +174,16 @@ class CoinbaseDialect(Dialect):
         names = products if request.channel != "heartbeats" else ["heartbeats"]
         self._subscriptions.setdefault(request.channel, {}).update(dict.fromkeys(names))
         self._join(request.channel, products, now_ms)
-        if request.channel == "level2":
-            self._acks_due.append(now_ms + BOOK_ACK_DELAY_MS)
-        else:
-            self._acknowledge(now_ms)
+        self._acknowledge_after(BOOK_ACK_DELAY_MS if request.channel == "level2" else 0, now_ms)
+
+    def _is_unknown(self, channel: str, product: str) -> bool:
+        data_type = "trade" if channel == "market_trades" else "orderbook"
+        stream = StreamKey("coinbase", plain_symbol(product), data_type)
+        return self.venue.find(product) is None or self.manners.refuses(stream)
+
+    def say_unknown(self, now_ms: int) -> None:
+        self._send("simulator_channel", [_json_frame({"type": "update", "x": ["1"]})], now_ms)
+        self.pending[-1] = self.pending[-1]._replace(fate=Fate.FOREIGN)
 
     def _join(self, channel: str, products: list[str], now_ms: int) -> None:
         if channel == "heartbeats" and self._heartbeat_due is None:
@@ -192,11 +198,11 @@ class CoinbaseDialect(Dialect):
                 self.join(name, make)
 
     def _unsubscribe(self, request: Request) -> None:
+        self._send_events(int(self.venue.stepped_ms))  # what came before comes before
         joined = self._subscriptions.get(request.channel, {})
         for product in [usd_product(product) for product in request.product_ids] or list(joined):
             joined.pop(product, None)
             self.drop(f"{request.channel} {product}")
-            self._events.pop((request.channel, product), None)
         if not joined:
             self._subscriptions.pop(request.channel, None)
         if request.channel == "heartbeats":
@@ -214,13 +220,26 @@ class CoinbaseDialect(Dialect):
         """Send `events` in the connection's next numbered frame."""
         client_id = '"client_id":"",' if channel == "l2_data" else ""
         head = (
-            f'{{"channel":"{channel}",{client_id}"timestamp":"{_rfc3339(now_ms)}"'
+            f'{{"channel":"{channel}",{client_id}'
+            f'"timestamp":"{_rfc3339(now_ms + self.venue.shift_ms)}"'
             f',"sequence_num":{self._sequence},"events":['
         )
+        ids = (self._sequence, self._sequence)
         self._sequence += 1
         payload = b"".join((head.encode(), b",".join([event.payload for event in events]), b"]}"))
         streams = tuple(stream for event in events for stream in event.streams)
-        self.pending.append(Frame(payload, streams))
+        self.pending.append(Frame(payload, streams, ids=ids))
+
+    def _acknowledge_after(self, delay_ms: int, now_ms: int) -> None:
+        """Send the list of subscriptions so much later, as far as manners go."""
+        delay_ms += self.manners.ack_delay_ms
+        if self.manners.withholds_acks:
+            return
+        if delay_ms:
+            self._acks_due.append(now_ms + delay_ms)
+            self._acks_due.sort()
+        else:
+            self._acknowledge(now_ms)
 
     def _acknowledge(self, now_ms: int) -> None:
         listed = {channel: list(names) for channel, names in self._subscriptions.items()}

@@ -15,7 +15,13 @@ import msgspec
 
 from trio_collector.simulator.decimals import trimmed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Frame, text_frame
+from trio_collector.simulator.frames import (
+    Frame,
+    StreamKey,
+    foreign_frame,
+    plain_symbol,
+    text_frame,
+)
 from trio_collector.simulator.ladder import Level
 from trio_collector.simulator.market import (
     SIZE_DECIMALS,
@@ -62,7 +68,7 @@ class BooksTopic(Topic):
         yield self._frame("update", change.bids, change.asks, change.at_ms, ids)
 
     def on_quiet(self, quiet: Quiet) -> Iterable[Frame]:
-        last_id = self.market.book(0).last_id
+        last_id = self.market.last_id
         yield self._frame("update", [], [], quiet.at_ms, (last_id, last_id))
 
     def _frame(
@@ -74,6 +80,7 @@ class BooksTopic(Topic):
             f',"data":[{{"asks":{_levels(asks, self.market)},"bids":{_levels(bids, self.market)}'
             f',"ts":"{at_ms}","checksum":0,"prevSeqId":{previous_id},"seqId":{last_id}}}]}}',
             self.stream,
+            ids=(previous_id + 1 if action == "update" else last_id, last_id),
         )
 
 
@@ -100,6 +107,7 @@ class TopTopic(Topic):
             f'"asks":{_levels(book.asks, market)},"bids":{_levels(book.bids, market)}'
             f',"instId":"{market.symbol}","ts":"{at_ms}","seqId":{book.last_id}}}]}}',
             self.stream,
+            ids=(book.last_id, book.last_id),
         )
 
 
@@ -118,8 +126,9 @@ class TradesTopic(Topic):
             f',"sz":"{trimmed(size, SIZE_DECIMALS)}"'
             f',"side":"{"buy" if last.is_taker_buy else "sell"}","ts":"{match.at_ms}"'
             f',"count":"{len(match.trades)}","source":"0"'
-            f',"seqId":{self.market.book(0).last_id}}}]}}',
+            f',"seqId":{self.market.last_id}}}]}}',
             self.stream,
+            ids=(match.trades[0].id, last.id),
         )
 
 
@@ -134,7 +143,8 @@ class OkxDialect(Dialect):
 
     def answer(self, message: bytes, now_ms: int) -> None:
         if message == b"ping":
-            self.pending.append(text_frame("pong"))
+            if not self.manners.ignores_text_pings:
+                self.pending.append(text_frame("pong"))
             return
         try:
             request = msgspec.json.decode(message, type=Request)
@@ -147,12 +157,24 @@ class OkxDialect(Dialect):
     def on_time(self, now_ms: int) -> None:
         self.close_when_silent(now_ms, SILENCE_MS, 4004, "No data received in 30s.")
 
+    def say_notice(self, now_ms: int) -> None:
+        text = "The connection will soon be closed for a service upgrade. Please reconnect."
+        self._reply(None, event="notice", code="64008", msg=text)
+
+    def say_unknown(self, now_ms: int) -> None:
+        self.pending.append(
+            foreign_frame(
+                f'{{"arg":{{"channel":"simulator-channel","instId":"BTC-USDT"}}'
+                f',"data":[{{"ts":"{now_ms}","x":"1"}}]}}'
+            )
+        )
+
     def _obey(self, request: Request, arg: Arg) -> None:
         market = self.venue.find(arg.instId)
         name = f"{arg.channel} {arg.instId}"
         if request.op not in ("subscribe", "unsubscribe"):
             self._refuse("60012", f"Invalid request: {request.op}", request.id)
-        elif market is None or arg.channel not in _CHANNELS:
+        elif market is None or arg.channel not in _CHANNELS or self._is_refused(request, arg):
             self._refuse(
                 "60018",
                 f"Wrong URL or channel:{arg.channel},instId:{arg.instId} doesn't exist. Please use"
@@ -160,19 +182,26 @@ class OkxDialect(Dialect):
                 request.id,
             )
         elif request.op == "subscribe":
-            self._reply(request.id, event="subscribe", arg=arg)
+            self.acknowledge(self._answer(request.id, event="subscribe", arg=arg))
             self.join(name, functools.partial(_make_topic, arg.channel, name, market))
         else:
             self.drop(name)
-            self._reply(request.id, event="unsubscribe", arg=arg)
+            self.acknowledge(self._answer(request.id, event="unsubscribe", arg=arg))
+
+    def _is_refused(self, request: Request, arg: Arg) -> bool:
+        data_type = "trade" if arg.channel == "trades" else "orderbook"
+        stream = StreamKey("okx", plain_symbol(arg.instId), data_type)
+        return request.op == "subscribe" and self.manners.refuses(stream)
 
     def _refuse(self, code: str, text: str, request_id: str | None) -> None:
         self._reply(request_id, event="error", code=code, msg=text)
 
     def _reply(self, request_id: str | None, **fields: Any) -> None:
+        self.pending.append(self._answer(request_id, **fields))
+
+    def _answer(self, request_id: str | None, **fields: Any) -> Frame:
         named = {} if request_id is None else {"id": request_id}
-        reply = {**named, **fields, "connId": self._connection_id}
-        self.pending.append(Frame(msgspec.json.encode(reply)))
+        return Frame(msgspec.json.encode({**named, **fields, "connId": self._connection_id}))
 
 
 _DEPTHS = {"books5": 5, "bbo-tbt": 1}

@@ -17,7 +17,7 @@ import msgspec
 
 from trio_collector.simulator.decimals import number
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
+from trio_collector.simulator.frames import Fate, Frame, Opcode, StreamKey, plain_symbol
 from trio_collector.simulator.market import SIZE_DECIMALS, BookChange, Market, Match, Trade
 from trio_collector.simulator.venue import Topic, Venue, VenueFacts
 
@@ -132,10 +132,12 @@ class UpbitDialect(Dialect):
     def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
         super().__init__(venue, target, now_ms)
         self._types: list[dict[str, Any]] = []
+        self._is_simple = False
 
     def answer(self, message: bytes, now_ms: int) -> None:
         if message == b"PING":
-            self.pending.append(Frame(b'{"status":"UP"}', opcode=Opcode.BINARY))
+            if not self.manners.ignores_text_pings:
+                self.pending.append(Frame(b'{"status":"UP"}', opcode=Opcode.BINARY))
             return
         try:
             parts = msgspec.json.decode(message, type=list[dict[str, Any]])
@@ -150,8 +152,21 @@ class UpbitDialect(Dialect):
         elif fields.get("method") == "LIST_SUBSCRIPTIONS":
             reply = {"method": "LIST_SUBSCRIPTIONS", "result": self._types}
             self._reply({**reply, "ticket": fields["ticket"]})
+        elif any(map(self._is_refused, types)):
+            self._refuse("INVALID_PARAM", "simulated refusal")
         else:
-            self._replace(types, is_simple=fields.get("format") == "SIMPLE")
+            self._is_simple = fields.get("format") == "SIMPLE"
+            self._replace(types, is_simple=self._is_simple)
+
+    def say_unknown(self, now_ms: int) -> None:
+        names = _SIMPLE if self._is_simple else _DEFAULT
+        fields = {"type": '"simulatorType"', "code": '"KRW-BTC"', "timestamp": str(now_ms)}
+        self.pending.append(_binary(fields, names)._replace(fate=Fate.FOREIGN))
+
+    def _is_refused(self, wanted: dict[str, Any]) -> bool:
+        symbols = [plain_symbol(code.partition(".")[0]) for code in wanted["codes"]]
+        streams = [StreamKey("upbit", symbol, wanted["type"]) for symbol in symbols]
+        return any(map(self.manners.refuses, streams))
 
     def on_time(self, now_ms: int) -> None:
         self.close_when_silent(now_ms, SILENCE_MS, 1000, "")
@@ -191,7 +206,7 @@ def _fault_of(fields: dict[str, Any], types: list[dict[str, Any]]) -> tuple[str,
     """Return name and text of the error that a request deserves; None if it is sound."""
     if "ticket" not in fields:
         return "NO_TICKET", "a ticket is missing"
-    if "method" in fields:
+    if fields.get("method") == "LIST_SUBSCRIPTIONS":
         return None
     if not types:
         return "NO_TYPE", "a type is missing"
@@ -215,9 +230,9 @@ def _is_set(wanted: dict[str, Any], *names: str) -> bool:
     return any(wanted.get(name) is True for name in names)
 
 
-def _binary(fields: dict[str, str], names: dict[str, str], stream: StreamKey) -> Frame:
+def _binary(fields: dict[str, str], names: dict[str, str], *streams: StreamKey) -> Frame:
     members = ",".join([f'"{names[field]}":{text}' for field, text in fields.items()])
-    return Frame(f"{{{members}}}".encode(), (stream,), Opcode.BINARY)
+    return Frame(f"{{{members}}}".encode(), streams, Opcode.BINARY)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,153 @@
+"""The course of a connection in a time of its own, without sockets."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from trio_collector.simulator import Fault, Happening, Kind, Simulation
+from trio_collector.simulator.conversation import Conversation
+from trio_collector.simulator.faults.act import Act, Deed, Item
+from trio_collector.simulator.faults.alarm import Watch
+from trio_collector.simulator.faults.course import Course
+from trio_collector.simulator.frames import Fate, Frame, Opcode
+from trio_collector.simulator.record import Visit
+
+BYBIT = "/bybit/v5/public/spot"
+BOOKS = '{"op":"subscribe","args":["orderbook.50.BTCUSDT"]}'
+STEP_S = 0.02
+
+
+class Played:
+    """A conversation whose frames go through a course; `now_s` is its time."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.conversation = Conversation(BYBIT, Simulation(books_per_s=100, trades_per_s=0))
+        self.happenings: list[Happening] = []
+        visit = Visit(1, "bybit", BYBIT, 1, 0.0)
+        self.course = Course(self.conversation.dialect, visit, self.happenings.append)
+        for place, fault in enumerate(faults):
+            self.course.add(Watch(fault, str(place)))
+        self.now_s = 0.0
+
+    def say(self, text: str) -> list[Item]:
+        self.course.begin(self.now_s)
+        return self.course.bend(self.conversation.say(text), self.now_s)
+
+    def wait(self, wait_s: float) -> list[Item]:
+        return [item for _, item in self.timed(wait_s)]
+
+    def timed(self, wait_s: float) -> Iterator[tuple[float, Item]]:
+        """Yield what comes within `wait_s`, and when."""
+        for _ in range(round(wait_s / STEP_S)):
+            self.now_s += STEP_S
+            self.course.begin(self.now_s)
+            frames = self.conversation.wait(int(STEP_S * 1_000))
+            for item in self.course.bend(frames, self.now_s):
+                yield self.now_s, item
+
+
+def fates(items: list[Item]) -> list[Fate]:
+    return [item.fate for item in items if isinstance(item, Frame) and item.streams]
+
+
+@pytest.mark.parametrize("kind", [Kind.SILENT_FEED])
+def test_silence_ends(kind: Kind) -> None:
+    """A silence of 2 s after 1 s: the frames of that time are lost, those around it are not."""
+    played = Played(Fault(kind=kind, after_s=1, for_s=2))
+    played.say(BOOKS)
+    assert set(fates(played.wait(0.9))) == {Fate.SENT}
+    played.wait(0.2)
+    assert set(fates(played.wait(1.8))) == {Fate.LOST}
+    played.wait(0.2)
+    assert set(fates(played.wait(1))) == {Fate.SENT}
+
+
+@pytest.mark.parametrize("kind", [Kind.NO_TEXT_PONG, Kind.ACK_REFUSED, Kind.NO_ACK])
+def test_bad_manners_end(kind: Kind) -> None:
+    """What lasts for a time is over after it."""
+    played = Played(Fault(kind=kind, for_s=2))
+    request = '{"op":"ping"}' if kind is Kind.NO_TEXT_PONG else BOOKS
+
+    def answers() -> list[bytes]:
+        items = played.say(request)
+        return [
+            item.payload
+            for item in items
+            if isinstance(item, Frame) and not item.streams and b'"success":true' in item.payload
+        ]
+
+    assert answers() == []
+    played.say('{"op":"unsubscribe","args":["orderbook.50.BTCUSDT"]}')
+    played.wait(2.1)
+    assert len(answers()) == 1
+
+
+def test_a_late_feed_keeps_its_order() -> None:
+    """Everything comes 1 s late for a time, then in time again, and nothing overtakes."""
+    late = Played(Fault(kind=Kind.LATE_FEED, after_s=1, delay_s=1, for_s=2))
+    true = Played()
+    for played in (late, true):
+        played.say(BOOKS)
+    told = [item for item in late.timed(6) if isinstance(item[1], Frame)]
+    happened = list(true.timed(6))
+    assert [item for _, item in told] == [item for _, item in happened][: len(told)]
+    delays = {round(at_s - was_s, 2) for (at_s, _), (was_s, _) in zip(told, happened, strict=False)}
+    assert {0.0, 1.0} <= delays
+    assert late.course.leave() == []
+
+
+def test_what_is_held_back_is_unsent_at_the_end() -> None:
+    """A connection that ends while frames are held back has not sent them."""
+    played = Played(
+        Fault(kind=Kind.REORDERED, after_messages=5, behind=10**6),
+        Fault(kind=Kind.LATE_FEED, after_s=1, delay_s=60),
+    )
+    played.say(BOOKS)
+    played.wait(2)
+    held = played.course.leave()
+    assert len(held) > 50
+    assert {frame.fate for frame in held} == {Fate.UNSENT}
+    assert played.course.leave() == []
+
+
+@pytest.mark.parametrize("kind", [Kind.CLOSE_1011, Kind.RESET, Kind.RSV1, Kind.HALF_OPEN])
+def test_nothing_comes_after_the_end(kind: Kind) -> None:
+    """In the midst of a step, the rest of it is unsent; no second fault happens."""
+    played = Played(
+        Fault(kind=kind, after_messages=10), Fault(kind=Kind.CLOSE_1000, after_messages=11)
+    )
+    played.conversation.say(BOOKS)
+    items = played.wait(5)
+    place = next(
+        place
+        for place, item in enumerate(items)
+        if isinstance(item, Act) or item.opcode is Opcode.CLOSE
+    )
+    assert fates(items[:place]) == [Fate.SENT] * 10
+    assert set(fates(items[place:])) <= {Fate.UNSENT}
+    assert [each.kind for each in played.happenings] == [kind]
+
+
+def test_stalls_are_acts_among_the_frames() -> None:
+    """A stall waits for its time, or for ever, between two frames or within one."""
+    played = Played(
+        Fault(kind=Kind.STALL, after_messages=3, for_s=5),
+        Fault(kind=Kind.STALL_MID_FRAME, after_messages=6),
+    )
+    played.say(BOOKS)
+    acts = [item for item in played.wait(1) if isinstance(item, Act)]
+    assert [(act.deed, act.seconds) for act in acts] == [
+        (Deed.WAIT, 5),
+        (Deed.SEND, 0),
+        (Deed.WAIT, math.inf),
+    ]
+
+
+def test_happenings_are_told() -> None:
+    """Each fault that happened is noted with its time and connection."""
+    played = Played(Fault(kind=Kind.LOST, after_s=1, every_s=1))
+    played.say(BOOKS)
+    played.wait(3.5)
+    assert [(each.kind, each.connection) for each in played.happenings] == [(Kind.LOST, 1)] * 3
+    assert [int(each.at_s) for each in played.happenings] == [1, 2, 3]
