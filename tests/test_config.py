@@ -265,6 +265,33 @@ ONE_PROBLEM = {
     market(category='"linear"'): (
         "markets[0].category: binance has no such option, bybit has; remove it here"
     ),
+    market(connections="3"): "markets[0].connections: expected one of 1, 2, got 3",
+    market(connections="true"): "markets[0].connections: expected one of 1, 2, got true",
+    market(orderbook='"full"'): (
+        "markets[0].orderbook: unknown orderbook 'full'; choose one of partial, diff"
+    ),
+    market(snapshot_depth="50"): (
+        "markets[0].snapshot_depth: expected one of 100, 500, 1000, 5000, got 50"
+    ),
+    market(exchange='"okx"', orderbook='"diff"'): (
+        "markets[0].orderbook: okx has no such option, binance has; remove it here"
+    ),
+    market(orderbook='"diff"', depth="20"): (
+        'markets[0].depth: is of partial order books, and orderbook = "diff" has all levels;'
+        " remove one of both"
+    ),
+    market(orderbook='"diff"', base_url='"wss://stream.binance.us:9443"'): (
+        'markets[0].rest_url: missing; orderbook = "diff" asks for whole books, and'
+        " 'wss://stream.binance.us:9443' does not tell where;"
+        " give the address of the same exchange, such as https://api.binance.us"
+    ),
+    market(orderbook='"diff"', rest_url='"api.binance.us"'): (
+        "markets[0].rest_url: 'api.binance.us' is not a URL of the form https://host[:port][/path]"
+    ),
+    market(orderbook='"diff"', rest_url='"http://api.binance.us"'): (
+        "markets[0].rest_url: 'http://api.binance.us' is not encrypted;"
+        " use https://, for http:// stays on this machine"
+    ),
     market(base_url='""'): "markets[0].base_url: '' is not a URL of the form wss://host[:port][/path]",
     market(base_url='"https://x.example"'): (
         "markets[0].base_url: 'https://x.example' is not a URL of the form wss://host[:port][/path]"
@@ -382,6 +409,28 @@ def test_contradictions_at_once() -> None:
     assert len(problems_of(text)) == 6
 
 
+def test_contradictions_of_diffs_at_once() -> None:
+    """A bad address hides no contradiction, and none is made up from it."""
+    text = market(orderbook='"diff"', depth="5", base_url='"wss://[x"', rest_url='"x"')
+    places = [line.split(": ")[0] for line in problems_of(text)]
+    assert places == ["markets[0].base_url", "markets[0].depth", "markets[0].rest_url"]
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        {},
+        {"base_url": '"wss://stream.binance.com:9443/ws"'},
+        {"base_url": '"wss://data-stream.binance.vision"'},
+        {"base_url": '"wss://stream.binance.us:9443"', "rest_url": '"https://api.binance.us"'},
+        {"base_url": '"ws://127.0.0.1:1/binance"', "rest_url": '"http://127.0.0.1:1/binance"'},
+    ],
+)
+def test_addresses_of_diffs(addresses: dict[str, str]) -> None:
+    """Where the address of the streams tells that of the books, it is enough."""
+    assert parse_config(market(orderbook='"diff"', **addresses)).markets[0].orderbook == "diff"
+
+
 def test_a_symbol_need_not_be_ascii() -> None:
     """Binance lists symbols outside ASCII."""
     symbol = "币安人生usdt"
@@ -407,6 +456,14 @@ def test_nesting_is_no_crash() -> None:
             market(base_url='"wss://stream.binance.com:9443/ws"'),
             "markets[0].base_url: read as /stream, because order books on /ws do not tell"
             " their symbol",
+        ),
+        (
+            market(snapshot_depth="500"),
+            'markets[0].snapshot_depth: has no effect without orderbook = "diff"',
+        ),
+        (
+            market(orderbook='"partial"', rest_url='"https://api.binance.us"'),
+            'markets[0].rest_url: has no effect without orderbook = "diff"',
         ),
         (
             "[websocket]\nmessage_timeout_secs = 10\n" + MARKET,

@@ -76,6 +76,7 @@ class WebsocketSection(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     max_retry_delay_secs: Seconds = 60.0
     streams_per_connection: Count = 1
     max_message_bytes: AtLeast64KiB = 16_777_216
+    whole_books: bool = True
 
 
 # The slowest keepalive of the five exchanges is every 20 s (exchanges' documents, see their files);

@@ -5,6 +5,7 @@ collected. Bybit's categories are markets of their own, though their symbols are
 """
 
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from trio_collector.errors import Problem
 from trio_collector.events import FeedType
 from trio_collector.layout import encode_name
 from trio_collector.tables import Name, Seconds
-from trio_collector.urls import websocket_url_fault
+from trio_collector.urls import is_loopback, store_url_fault, websocket_url_fault
 
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, description="a list of at least one text")]
 Feeds = Annotated[
@@ -35,7 +36,11 @@ class Market(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     feeds: Feeds = tuple(FeedType)
     base_url: str | None = None
     data_timeout_secs: Seconds | None = None
+    connections: Literal[1, 2] = 1
+    orderbook: Literal["partial", "diff"] | None = None
     depth: Literal[5, 10, 20] | None = None
+    snapshot_depth: Literal[100, 500, 1000, 5000] | None = None
+    rest_url: str | None = None
     category: Literal["spot", "linear", "inverse"] | None = None
     book_channel: Literal["books", "books5", "bbo-tbt"] | None = None
     units: Literal[1, 5, 15, 30] | None = None
@@ -43,7 +48,10 @@ class Market(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
 # Options of `[[markets]]` that only one exchange has.
 EXCHANGE_OPTIONS = {
+    "orderbook": "binance",
     "depth": "binance",
+    "snapshot_depth": "binance",
+    "rest_url": "binance",
     "category": "bybit",
     "book_channel": "okx",
     "units": "upbit",
@@ -56,6 +64,24 @@ def plain_symbol(symbol: str) -> str:
 
 
 _NO_SEPARATORS = str.maketrans("", "", "-_/")
+
+
+# Where books are asked for by HTTP, by the host of the streams. (Binance's web-socket-streams.md and
+# rest-api.md)
+_BINANCE_REST_URLS = {
+    "stream.binance.com": "https://api.binance.com",
+    "data-stream.binance.vision": "https://data-api.binance.vision",
+}
+
+
+def binance_rest_url(base_url: str | None) -> str | None:
+    """Return where Binance's books are asked for beside `base_url`; None if that does not tell.
+
+    A book from another exchange than its diffs would be a wrong book, so nothing is guessed.
+    """
+    if base_url is None:
+        return _BINANCE_REST_URLS["stream.binance.com"]
+    return _BINANCE_REST_URLS.get(urllib.parse.urlsplit(base_url).hostname or "")
 
 
 def market_problems(markets: Sequence[Market | None]) -> Iterator[Problem]:
@@ -81,10 +107,40 @@ def _option_problems(market: Market, place: str) -> Iterator[Problem]:
                 f"{place}.{option}",
                 f"{market.exchange} has no such option, {owner} has; remove it here",
             )
-    if market.base_url is not None and (fault := websocket_url_fault(market.base_url)):
-        yield Problem(f"{place}.base_url", fault)
+    url_fault = None if market.base_url is None else websocket_url_fault(market.base_url)
+    if url_fault is not None:
+        yield Problem(f"{place}.base_url", url_fault)
+    if market.exchange == "binance" and market.orderbook == "diff":
+        yield from _diff_problems(market, place, is_url_sound=url_fault is None)
+    if market.rest_url is not None and (fault := _rest_url_fault(market.rest_url)):
+        yield Problem(f"{place}.rest_url", fault)
     if len(set(market.feeds)) < len(market.feeds):
         yield Problem(f"{place}.feeds", "names a feed twice; once is enough")
+
+
+def _diff_problems(market: Market, place: str, *, is_url_sound: bool) -> Iterator[Problem]:
+    """Yield what contradicts order books from diffs, or what they need and is not there."""
+    if market.depth is not None:
+        # Not passed over: who writes both expects so many levels, and would get all of them.
+        text = (
+            'is of partial order books, and orderbook = "diff" has all levels; remove one of both'
+        )
+        yield Problem(f"{place}.depth", text)
+    if is_url_sound and market.rest_url is None and binance_rest_url(market.base_url) is None:
+        text = (
+            f'missing; orderbook = "diff" asks for whole books, and {market.base_url!r} does not'
+            " tell where; give the address of the same exchange, such as https://api.binance.us"
+        )
+        yield Problem(f"{place}.rest_url", text)
+
+
+def _rest_url_fault(url: str) -> str | None:
+    if fault := store_url_fault(url):
+        return fault
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        return f"{url!r} is not encrypted; use https://, for http:// stays on this machine"
+    return None
 
 
 def _symbol_fault(symbol: str) -> str | None:
@@ -122,6 +178,10 @@ def _category(market: Market) -> str:
 def market_warnings(markets: Sequence[Market]) -> Iterator[Problem]:
     """Yield what is allowed in `markets`, and likely not what was meant."""
     for index, market in enumerate(markets):
+        for option in ("snapshot_depth", "rest_url"):
+            if getattr(market, option) is not None and market.orderbook != "diff":
+                advice = 'has no effect without orderbook = "diff"'
+                yield Problem(f"markets[{index}].{option}", advice)
         place, url = f"markets[{index}].base_url", market.base_url or ""
         if market.exchange == "okx" and ":8443" in url:
             # Second-hand: three write-ups of OKX's notice; the new address is without a port.

@@ -5,8 +5,18 @@ import json
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import DataType, Event, FeedType, Foreign, Rejection, Topic
-from trio_collector.exchanges.adapter import Subscription
+from trio_collector.events import (
+    Ack,
+    Control,
+    DataType,
+    Event,
+    FeedType,
+    Foreign,
+    Other,
+    Rejection,
+    Topic,
+)
+from trio_collector.exchanges.adapter import SnapshotRequest, Subscription
 from trio_collector.exchanges.binance import Binance
 
 
@@ -26,6 +36,13 @@ def test_url_is_that_of_combined_streams(base_url: str | None, url: str) -> None
     assert Binance(base_url).websocket_url() == url
 
 
+def test_two_sessions_go_to_two_names() -> None:
+    """The second one goes to market data's own host, and a third one to the first again."""
+    urls = [Binance().websocket_url(line) for line in range(3)]
+    first = "wss://stream.binance.com:443/stream"
+    assert urls == [first, "wss://data-stream.binance.vision/stream", first]
+
+
 def test_request_names_streams_in_lower_case() -> None:
     """One request asks for all streams, by an id that its answer repeats."""
     wanted = [
@@ -43,6 +60,49 @@ def test_request_names_streams_in_lower_case() -> None:
         Topic("btcusdt", DataType.ORDERBOOK),
         Topic("币安人生usdt", DataType.TRADE),
     )
+
+
+def test_diffs_are_a_stream_of_their_own() -> None:
+    """It has no depth; trades stay what they are, and a file then needs a whole book."""
+    wanted = [Subscription("BTCUSDT", feed) for feed in FeedType]
+    adapter = Binance(orderbook="diff")
+    [request] = adapter.build_subscribe_messages(wanted)
+    assert json.loads(request.text)["params"] == ["btcusdt@depth@100ms", "btcusdt@trade"]
+    assert adapter.has_delta_books
+    assert not Binance().has_delta_books
+
+
+@pytest.mark.parametrize(
+    ("base_url", "rest_url", "url"),
+    [
+        (None, None, "https://api.binance.com/api/v3/depth"),
+        ("wss://stream.binance.com:9443/ws", None, "https://api.binance.com/api/v3/depth"),
+        (
+            "wss://data-stream.binance.vision/ws",
+            None,
+            "https://data-api.binance.vision/api/v3/depth",
+        ),
+        (
+            "wss://stream.binance.us:9443",
+            "https://api.binance.us/",
+            "https://api.binance.us/api/v3/depth",
+        ),
+        (None, "http://127.0.0.1:9/binance", "http://127.0.0.1:9/binance/api/v3/depth"),
+    ],
+)
+def test_whole_books_come_from_the_same_exchange(
+    base_url: str | None, rest_url: str | None, url: str
+) -> None:
+    """The host of the streams tells where, or an option does."""
+    adapter = Binance(base_url, orderbook="diff", rest_url=rest_url)
+    request = adapter.snapshot_request("btcusdt")
+    assert request == SnapshotRequest(f"{url}?symbol=BTCUSDT&limit=1000", 50)
+
+
+def test_no_book_is_asked_for_at_a_guess() -> None:
+    """A book of another exchange would be a wrong one."""
+    with pytest.raises(ValueError, match="does not tell where"):
+        Binance("wss://stream.binance.us:9443", orderbook="diff")
 
 
 def test_requests_stay_within_the_limit_of_messages() -> None:
@@ -104,6 +164,37 @@ def test_kind_of_a_foreign_stream_comes_from_its_name() -> None:
     """Where a message does not say what it is, the stream's name does."""
     frame = b'{"stream":"x@bookTicker","data":{"u":1,"s":"X","b":"1","B":"1","a":"1","A":"1"}}'
     assert Binance().parse_message(frame) == (Foreign("bookTicker"),)
+
+
+def test_streams_are_ended_by_ids_of_their_own() -> None:
+    """Both answers are alike but for the id, which has to be a number."""
+    wanted = [Subscription("BTCUSDT", feed) for feed in FeedType]
+    [request] = Binance(orderbook="diff").build_unsubscribe_messages(wanted, first_id=7)
+    assert json.loads(request.text) == {
+        "method": "UNSUBSCRIBE",
+        "params": ["btcusdt@depth@100ms", "btcusdt@trade"],
+        "id": 1_000_000_007,
+    }
+    assert request.id == "1000000007"
+    many = [Subscription(f"X{n}", FeedType.TRADES) for n in range(201)]
+    assert len(Binance().build_unsubscribe_messages(many)) == 2
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (b'{"result":null,"id":1000000007}', Other("unsubscribe")),
+        (b'{"result":null,"id":7}', Ack("7")),
+        (
+            b'{"error":{"code":2,"msg":"bad"},"id":1000000007}',
+            Other("unsubscribe refused, code 2: bad"),
+        ),
+        (b'{"code":2,"msg":"bad","id":1000000007}', Other("unsubscribe refused, code 2: bad")),
+    ],
+)
+def test_the_end_of_a_subscription_is_no_ack(frame: bytes, said: Control) -> None:
+    """Neither its grant nor its refusal says anything about what was asked for."""
+    assert Binance().parse_message(frame) == (said,)
 
 
 @pytest.mark.parametrize(

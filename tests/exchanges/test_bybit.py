@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import Ack, DataType, Event, FeedType, Pong, Rejection, Topic
+from trio_collector.events import Ack, DataType, Event, FeedType, Other, Pong, Rejection, Topic
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.bybit import Bybit
 
@@ -66,6 +66,38 @@ def test_a_request_has_ten_topics_at_most() -> None:
         "args": ["publicTrade.X10USDT", "orderbook.50.BTCUSDT"],
     }
     assert second.id == "4"
+
+
+def test_subscriptions_are_ended_ten_at_a_time() -> None:
+    """They are those that a request would ask for; ids are of a kind of their own."""
+    wanted = [Subscription(f"X{number}", FeedType.TRADES) for number in range(9)]
+    wanted += [Subscription(f"X{number}", FeedType.ORDERBOOK) for number in (9, 10)]
+    first, second = Bybit().build_unsubscribe_messages(wanted, first_id=3)
+    assert len(json.loads(first.text)["args"]) == 10
+    assert json.loads(second.text) == {
+        "req_id": "u4",
+        "op": "unsubscribe",
+        "args": ["orderbook.50.X10"],
+    }
+    assert (first.id, second.id) == ("u3", "u4")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ({"success": True, "op": "unsubscribe"}, "unsubscribe"),
+        ({"success": True, "ret_msg": "", "req_id": "u3", "op": "unsubscribe"}, "unsubscribe"),
+        ({"success": True, "ret_msg": "", "req_id": "u3", "op": "subscribe"}, "unsubscribe"),
+        ({"success": False, "ret_msg": "no", "op": "unsubscribe"}, "unsubscribe refused, no"),
+        (
+            {"success": False, "ret_msg": "x,topic:orderbook.50.XY", "req_id": "u3"},
+            "unsubscribe refused, x,topic:orderbook.50.XY",
+        ),
+    ],
+)
+def test_the_end_of_a_subscription_is_no_ack(answer: dict[str, object], kind: str) -> None:
+    """Neither its grant nor its refusal says anything about what was asked for."""
+    assert Bybit().parse_message(json.dumps(answer).encode()) == (Other(kind),)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,39 @@ def test_each_request_carries_a_token_of_its_own() -> None:
     assert [json.loads(text)["jwt"] for text in texts] == ["token-0", "token-1", "token-2"]
 
 
+def test_channels_are_ended_apart() -> None:
+    """One request for each channel, with a token of its own; heartbeats go on."""
+    numbers = itertools.count()
+    adapter = Coinbase(token=lambda: f"token-{next(numbers)}")
+    requests = adapter.build_unsubscribe_messages(WANTED)
+    assert [json.loads(request.text) for request in requests] == [
+        {
+            "type": "unsubscribe",
+            "channel": "level2",
+            "product_ids": ["BTC-USD", "ETH-USD"],
+            "jwt": "token-0",
+        },
+        {
+            "type": "unsubscribe",
+            "channel": "market_trades",
+            "product_ids": ["BTC-USD"],
+            "jwt": "token-1",
+        },
+    ]
+    [request] = Coinbase().build_unsubscribe_messages(WANTED[:1])
+    assert "jwt" not in request.text
+
+
+@pytest.mark.parametrize("left", [{}, {"heartbeats": ["heartbeats"]}, {"level2": ["C-D"]}])
+def test_what_is_left_grants_nothing_that_was_ended(left: dict[str, list[str]]) -> None:
+    """The answer to an unsubscribe lists what goes on; A-B is not in it."""
+    [_, ack] = Coinbase().parse_message(frame("subscriptions", [{"subscriptions": left}]))
+    assert isinstance(ack, Ack)
+    assert ack.request_id is None
+    assert Topic("ab", DataType.ORDERBOOK) not in ack.topics
+    assert len(ack.topics) == ("level2" in left)
+
+
 @pytest.mark.parametrize(
     ("product", "name"),
     [
@@ -130,11 +163,12 @@ def test_trades_follow_on_those_before_for_each_product() -> None:
     assert second == Event("cd", DataType.TRADE, "5", at, previous_id=4, last_id=5)
 
 
-def test_past_trades_start_the_ids_afresh() -> None:
-    """A snapshot of past trades overlaps with what came before the reconnect."""
-    [_, event] = Coinbase().parse_message(frame("market_trades", [trades("snapshot", ("A", 2))]))
+def test_past_trades_go_on_from_what_is_known() -> None:
+    """A snapshot of past trades overlaps with what came before the reconnect, or shows the hole."""
+    past = trades("snapshot", ("A", 7), ("A", 6), ("A", 5))
+    [_, event] = Coinbase().parse_message(frame("market_trades", [past]))
     assert isinstance(event, Event)
-    assert event.is_reset
+    assert (event.previous_id, event.last_id, event.is_reset) == (4, 7, False)
 
 
 def test_books_are_numbered_by_their_frame() -> None:

@@ -288,6 +288,51 @@ def test_requests_follow_from_their_arguments(exchange: str) -> None:
 
 
 @each_exchange
+def test_ending_a_subscription_asks_for_nothing(exchange: str) -> None:
+    """Requests that end subscriptions name no topics, and none has the id of one that asks."""
+    adapter = ADAPTER[exchange]
+    wanted = [Subscription(SYMBOLS[exchange], feed) for feed in FeedType]
+    requests = adapter.build_unsubscribe_messages(wanted, first_id=40)
+    asked = adapter.build_subscribe_messages(wanted, first_id=40)
+    assert bool(requests) == (exchange != "upbit")
+    assert {request.topics for request in requests} <= {()}
+    assert all("unsubscribe" in request.text.lower() for request in requests)
+    ids = {request.id for request in requests if request.id is not None}
+    assert len(ids) in (0, len(requests))
+    assert not ids & {request.id for request in asked}
+    assert adapter.build_unsubscribe_messages([]) == []
+
+
+@each_exchange
+def test_books_by_http_are_binances(exchange: str) -> None:
+    """No other exchange is asked for books; what is given to it all the same is unreadable."""
+    adapter = ADAPTER[exchange]
+    assert adapter.snapshot_request(SYMBOLS[exchange]) is None
+    if exchange != "binance":
+        assert adapter.limits.rest_weight is None
+        with pytest.raises(UnreadableFrame) as caught:
+            adapter.parse_snapshot(SYMBOLS[exchange], b"{}")
+        assert caught.value.frame == b"{}"
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the names of all fields in `value`."""
+    if isinstance(value, list):
+        return set().union(*map(names_in, value))
+    if isinstance(value, dict):
+        return set(value).union(*map(names_in, value.values()))
+    return set()
+
+
+@each_capture
+def test_fields_of_data_are_known(capture: Capture) -> None:
+    """A message of data has fields that are known, but for one that shows what is new."""
+    if "Event" in capture.meaning:
+        unknown = names_in(json.loads(capture.frame)) - ADAPTER[capture.exchange].known_fields
+        assert unknown <= ({"new", "key", "deep"} if b'"new"' in capture.frame else set())
+
+
+@each_exchange
 def test_keepalive_beats_the_watchdog(exchange: str) -> None:
     """What is sent to keep a connection brings an answer within the silence that is allowed."""
     keepalive = ADAPTER[exchange].keepalive
@@ -303,6 +348,7 @@ def test_base_url_is_honoured(exchange: str) -> None:
     assert url.startswith(bare)
     again = msgspec.structs.replace(market, base_url=url)
     assert create_adapter(again).websocket_url() == url
+    assert create_adapter(again).websocket_url(leg=1) == url
     slashed = msgspec.structs.replace(market, base_url=bare + "/")
     assert create_adapter(slashed).websocket_url().rstrip("/") == url
 

@@ -2,12 +2,13 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 
 from trio_collector.config import Market
 from trio_collector.events import DataType, Event, FeedType
 from trio_collector.exchanges import ADAPTERS, create_adapter
-from trio_collector.exchanges.adapter import Subscription
+from trio_collector.exchanges.adapter import SnapshotRequest, Subscription
 from trio_collector.markets import ExchangeName
 
 BOOK = [Subscription("X-Y", FeedType.ORDERBOOK)]
@@ -27,6 +28,8 @@ def test_every_exchange_of_the_configuration_has_an_adapter() -> None:
     [
         (Market(exchange="binance", symbols=("X",)), "x-y@depth20@100ms"),
         (Market(exchange="binance", symbols=("X",), depth=5), "x-y@depth5@100ms"),
+        (Market(exchange="binance", symbols=("X",), orderbook="partial"), "x-y@depth20@100ms"),
+        (Market(exchange="binance", symbols=("X",), orderbook="diff"), "x-y@depth@100ms"),
         (Market(exchange="upbit", symbols=("X",)), "X-Y.30"),
         (Market(exchange="upbit", symbols=("X",), units=1), "X-Y.1"),
         (Market(exchange="okx", symbols=("X",)), '"books"'),
@@ -38,6 +41,39 @@ def test_options_reach_the_requests(market: Market, text: str) -> None:
     """The options of a market, or their defaults, are what is asked for."""
     [request] = create_adapter(market).build_subscribe_messages(BOOK)
     assert text in request.text
+
+
+def test_options_reach_the_request_for_a_book() -> None:
+    """Depth and address of Binance's books by HTTP are options."""
+    market = Market(exchange="binance", symbols=("X",), orderbook="diff", base_url="wss://h")
+    market = msgspec.structs.replace(market, snapshot_depth=5000, rest_url="https://r")
+    request = create_adapter(market).snapshot_request("x")
+    assert request == SnapshotRequest("https://r/api/v3/depth?symbol=X&limit=5000", 250)
+
+
+BOTH, NONE = {DataType.ORDERBOOK, DataType.TRADE}, set[DataType]()
+
+
+@pytest.mark.parametrize(
+    ("market", "same_ids", "has_delta_books"),
+    [
+        (Market(exchange="binance", symbols=("X",)), BOTH, False),
+        (Market(exchange="binance", symbols=("X",), orderbook="diff"), BOTH, True),
+        (Market(exchange="coinbase", symbols=("X",)), {DataType.TRADE}, True),
+        (Market(exchange="upbit", symbols=("X",)), {DataType.TRADE}, False),
+        (Market(exchange="okx", symbols=("X",)), BOTH, True),
+        (Market(exchange="okx", symbols=("X",), book_channel="books5"), BOTH, False),
+        (Market(exchange="bybit", symbols=("X",)), NONE, True),
+        (Market(exchange="bybit", symbols=("X",), category="linear"), NONE, True),
+    ],
+)
+def test_what_two_connections_may_rely_on(
+    market: Market, same_ids: set[DataType], has_delta_books: bool
+) -> None:
+    """Ids are alike on both only where that is documented or was seen."""
+    adapter = create_adapter(market)
+    assert adapter.same_ids == same_ids
+    assert adapter.has_delta_books == has_delta_books
 
 
 def test_category_reaches_the_url() -> None:

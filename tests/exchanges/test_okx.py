@@ -5,7 +5,17 @@ import json
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import Ack, DataType, Event, FeedType, Foreign, Pong, Topic
+from trio_collector.events import (
+    Ack,
+    DataType,
+    Event,
+    FeedType,
+    Foreign,
+    Other,
+    Pong,
+    Rejection,
+    Topic,
+)
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.okx import Okx
 
@@ -51,6 +61,33 @@ def test_each_argument_is_a_request() -> None:
         (Topic("btcusdt", DataType.ORDERBOOK),),
         (Topic("btcusdt", DataType.TRADE),),
     ]
+
+
+def test_each_subscription_is_ended_on_its_own() -> None:
+    """The channel is the one that was asked for; ids are of a kind of their own."""
+    wanted = [Subscription("btc-usdt", feed) for feed in FeedType]
+    requests = Okx(book_channel="books5").build_unsubscribe_messages(wanted, first_id=9)
+    assert [json.loads(request.text) for request in requests] == [
+        {"id": "u9", "op": "unsubscribe", "args": [{"channel": "books5", "instId": "BTC-USDT"}]},
+        {"id": "u10", "op": "unsubscribe", "args": [{"channel": "trades", "instId": "BTC-USDT"}]},
+    ]
+    assert [request.id for request in requests] == ["u9", "u10"]
+
+
+def test_a_refused_end_refuses_no_subscription() -> None:
+    """An error names no argument; only its id tells that it concerns no subscribe."""
+    text = b'{"id":"%s","event":"error","code":"60018","msg":"none"}'
+    assert Okx().parse_message(text % b"9") == (Rejection("code 60018: none", "9"),)
+    refused = Other("unsubscribe refused, code 60018: none")
+    assert Okx().parse_message(text % b"u9") == (refused,)
+
+
+@pytest.mark.parametrize(
+    ("channel", "is_delta"), [("books", True), ("books5", False), ("bbo-tbt", False)]
+)
+def test_only_books_are_changes(channel: str, is_delta: bool) -> None:
+    """The others are whole each time."""
+    assert Okx(book_channel=channel).has_delta_books == is_delta
 
 
 @pytest.mark.parametrize(

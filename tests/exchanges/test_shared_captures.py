@@ -1,5 +1,6 @@
 """Recorded sessions and documents' examples, parsed to what their README says of them."""
 
+import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -147,6 +148,57 @@ def test_binance_first_diffs_are_those_of_the_readme() -> None:
         "lrcbtc": 259345536,
         "runeeur": 15602510,
     }
+
+
+def test_binance_books_by_http_are_spliced_with_diffs() -> None:
+    """Each book of that day ends where one of its diffs does, and the next diff follows on it."""
+    streams = by_symbol(events_of("binance/session_2021_combined.jsonl", DataType.ORDERBOOK))
+    bodies = (CAPTURES / "binance" / "rest_depth_2021.jsonl").read_bytes().splitlines()
+    symbols = ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")  # as their .recv_time.txt has them
+    for symbol, body in zip(symbols, bodies, strict=True):
+        book = Binance().parse_snapshot(symbol, body)
+        assert book.symbol == symbol.lower()
+        assert book.is_reset
+        diffs = streams[book.symbol]
+        assert book.last_id in [diff.last_id for diff in diffs]
+        assert book.last_id in [diff.previous_id for diff in diffs]
+
+
+def names_in(value: object) -> set[str]:
+    """Return the names of all fields in `value`."""
+    if isinstance(value, list):
+        return set().union(*map(names_in, value))
+    if isinstance(value, dict):
+        return set(value).union(*map(names_in, value.values()))
+    return set()
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+def test_fields_of_data_are_known(name: str) -> None:
+    """No recorded message of data has a field that the adapter does not know."""
+    adapter = MEANINGS[name][0]
+    lines = (CAPTURES / name).read_bytes().splitlines()
+    for line, parsed in zip(lines, parse_all(name), strict=True):
+        if any(isinstance(item, Event) for item in parsed):
+            assert names_in(json.loads(line)) <= adapter.known_fields
+
+
+def test_okx_acks_again_what_runs_already() -> None:
+    """In 2022 nine feeds were asked for again as the list grew: 18 acks, and none is a refusal."""
+    acks = [found[0] for found in parse_all("okx/session_2022_public.jsonl")[:18]]
+    assert all(isinstance(ack, Ack) for ack in acks)
+
+
+@pytest.mark.parametrize("name", [name for name in MEANINGS if "/session" in name])
+def test_same_ids_are_ids_of_one_message(name: str) -> None:
+    """Where ids are alike on every connection, no two messages of a stream share one."""
+    adapter = MEANINGS[name][0]
+    seen: Counter[tuple[str, str]] = Counter()
+    for parsed in parse_all(name):
+        for item in parsed:
+            if isinstance(item, Event) and item.data_type in adapter.same_ids and item.sequence_id:
+                seen[item.symbol, f"{item.data_type} {item.sequence_id}"] += 1
+    assert max(seen.values(), default=1) == 1
 
 
 def test_binance_partial_book_is_attributed_by_its_stream() -> None:

@@ -27,6 +27,16 @@ def test_a_symbol_without_letters_is_no_symbol() -> None:
             names["-/_"]
 
 
+@pytest.mark.parametrize("symbol", ["x" * 151, "币" * 17, "x" * 5_000, "\ud800"])
+def test_a_symbol_that_is_no_folder_is_no_symbol(symbol: str) -> None:
+    """A name that the disk would refuse makes a frame unreadable, before it is a row."""
+    names = SymbolNames(plain_symbol)
+    with pytest.raises(ValueError, match=r"a symbol of|surrogates"):
+        names[symbol]
+    assert not names
+    assert names["x" * 100 + ".inverse"]
+
+
 def test_names_are_bounded() -> None:
     """Nonsense symbols do not fill the memory."""
     names = SymbolNames(plain_symbol)

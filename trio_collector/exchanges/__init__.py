@@ -8,6 +8,7 @@ from typing import assert_never
 
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.exchanges.binance import DEFAULT_DEPTH, Binance
+from trio_collector.exchanges.binance_book import DEFAULT_SNAPSHOT_DEPTH
 from trio_collector.exchanges.bybit import Bybit
 from trio_collector.exchanges.coinbase import Coinbase
 from trio_collector.exchanges.okx import DEFAULT_BOOK_CHANNEL, Okx
@@ -32,7 +33,13 @@ def create_adapter(market: Market, *, coinbase_token: Callable[[], str] | None =
     url = market.base_url
     match market.exchange:
         case "binance":
-            return Binance(url, market.depth or DEFAULT_DEPTH)
+            return Binance(
+                url,
+                market.depth or DEFAULT_DEPTH,
+                orderbook=market.orderbook or "partial",
+                snapshot_depth=market.snapshot_depth or DEFAULT_SNAPSHOT_DEPTH,
+                rest_url=market.rest_url,
+            )
         case "coinbase":
             return Coinbase(url, coinbase_token)
         case "upbit":

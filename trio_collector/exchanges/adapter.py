@@ -8,7 +8,8 @@ so that one adapter serves every connection of its market.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from trio_collector.events import DATA_TYPE_OF, DataType, FeedType, Parsed, Topic
+from trio_collector.errors import UnreadableFrame
+from trio_collector.events import DATA_TYPE_OF, DataType, Event, FeedType, Parsed, Topic
 
 
 class Subscription(NamedTuple):
@@ -24,6 +25,13 @@ class SubscribeRequest(NamedTuple):
     id: str | None
     text: str
     topics: tuple[Topic, ...]
+
+
+class SnapshotRequest(NamedTuple):
+    """A whole book that is asked for by HTTP: GET `url`, at the cost of `weight`."""
+
+    url: str
+    weight: int
 
 
 class Keepalive(NamedTuple):
@@ -53,6 +61,9 @@ class Limits(NamedTuple):
     topics_per_connection: int
     requests: Rate | None = None  # messages from us, on one connection
     first_request_s: float | None = None  # the first subscribe has to come within
+    rest_weight: Rate | None = None  # of HTTP requests, all together
+    connections: int | None = None  # open at the same time, to one URL
+    requests_together: Rate | None = None  # messages from us, on all connections
 
 
 class Adapter(Protocol):
@@ -65,13 +76,19 @@ class Adapter(Protocol):
     sends_acks: bool  # False: silence after a subscribe says nothing
     max_session_s: float | None  # the exchange ends every connection at this age
     alternative_url: str | None  # a base_url that may work where this one is blocked
+    same_ids: frozenset[DataType]  # data types whose sequence ids are alike on every connection
+    has_delta_books: bool  # a book is a snapshot and changes to it, so that a file needs the former
+    known_fields: frozenset[str]  # the names of all fields that messages of data are known to have
 
     def normalize_symbol(self, symbol: str) -> str:
         """Return the name under which rows of `symbol` are kept: lower case, no `-_/`."""
         ...
 
-    def websocket_url(self) -> str:
-        """Return the URL to connect to; follows `base_url`."""
+    def websocket_url(self, leg: int = 0) -> str:
+        """Return the URL to connect to; follows `base_url`.
+
+        Without one, leg 1 goes to another address than leg 0 where the exchange has two.
+        """
         ...
 
     def build_subscribe_messages(
@@ -80,12 +97,45 @@ class Adapter(Protocol):
         """Return what to send for `subscriptions`; ids of requests count up from `first_id`."""
         ...
 
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        """Return what ends `subscriptions`, so that each can be asked for again on its own.
+
+        Its requests name no topics, for none is being asked for. Empty where the exchange has no
+        way to begin one subscription afresh, or where that brings nothing.
+        """
+        ...
+
+    def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
+        """Return how to ask for the whole book of `symbol`; None where the WebSocket brings it."""
+        ...
+
+    def parse_snapshot(self, symbol: str, body: bytes) -> Event:
+        """Return what the answer to a snapshot request says; raises UnreadableFrame.
+
+        Its `last_id` is the id that the book has reached; it follows no other event.
+        """
+        ...
+
     def parse_message(self, frame: bytes) -> Parsed:
         """Return what `frame` says: at most one event for each stream.
 
         Raises UnreadableFrame, and nothing else, whatever the bytes are.
         """
         ...
+
+
+class WholeBooksByWebSocket:
+    """Part of an adapter whose books need nothing that has to be asked for by HTTP."""
+
+    name: str
+
+    def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
+        return None
+
+    def parse_snapshot(self, symbol: str, body: bytes) -> Event:
+        raise UnreadableFrame(self.name, f"nobody asked for a book of {symbol!r}", body)
 
 
 def topic_of(adapter: Adapter, subscription: Subscription) -> Topic:

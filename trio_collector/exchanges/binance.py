@@ -3,6 +3,7 @@
 Documents, as of 2026-11-22:
 
 * https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md (2026-07-21)
+* https://github.com/binance/binance-spot-api-docs/blob/master/rest-api.md
 * https://github.com/binance/binance-spot-api-docs/blob/master/CHANGELOG.md
 
 What shapes this file:
@@ -12,13 +13,25 @@ What shapes this file:
 * `exchange_us` is `E`, when Binance made the message, for trades as for book updates: one meaning
   for the whole exchange. The time of the trade itself, `T`, stays in the row. Both are
   milliseconds, because the URL asks for no other `timeUnit`.
+* A book comes as partial books, each whole, or as diffs. A diff is a change to a book that has to be
+  asked for by HTTP.
 * Continuity: the `U` of a book update follows the last `u`, the `t` (`a`) of a trade the last one.
   A partial book proves nothing.
+* Ids name the same message on every connection. `t` is the trade's own. Two trades or two diffs
+  never share one, and two partial books with one `lastUpdateId` are the same book. That diffs begin
+  and end alike everywhere is not documented; but in four of four recordings of 2021 the
+  `lastUpdateId` of a book by HTTP is the `u` of a diff, so both are cut by the same clock.
+* A book by HTTP thus has the id of a diff, and is no repetition of it: it is a reset.
+* A subscription begun afresh brings no past trades and no book: to end and ask again is for one that
+  fell silent. After a gap the next partial book is whole, and diffs need another book by HTTP.
+* The answers to both requests are alike but for the id, which is a number: "request ID must be an
+  unsigned integer". (web-socket-streams.md, "Error messages")
 * A symbol that does not exist is acked and then silent; only a deadline on the first data tells.
 * Errors come flat (`code`, `msg`) in the documents and nested under `error` in the field.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -40,9 +53,16 @@ from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
     Rate,
+    SnapshotRequest,
     SubscribeRequest,
     Subscription,
     topic_of,
+)
+from trio_collector.exchanges.binance_book import (
+    DEFAULT_SNAPSHOT_DEPTH,
+    REST_WEIGHT,
+    parse_book,
+    render_request,
 )
 from trio_collector.exchanges.wire import (
     ABSENT,
@@ -54,13 +74,17 @@ from trio_collector.exchanges.wire import (
     Milliseconds,
     SymbolNames,
     append_path,
+    field_names,
     require_utf8,
 )
-from trio_collector.markets import plain_symbol
+from trio_collector.markets import binance_rest_url, plain_symbol
 
 BASE_URL = "wss://stream.binance.com:443"
 # Market data alone; works where stream.binance.com answers 451. (CHANGES.md of the Rust collector)
 ALTERNATIVE_URL = "wss://data-stream.binance.vision"
+# Of two sessions that bring the same, the second goes to the other name: what befalls the hosts or
+# the way behind one of them leaves the other alone. Ports 443 and 9443 are of the same hosts.
+HOSTS = (BASE_URL, ALTERNATIVE_URL)
 DEFAULT_DEPTH = 20
 
 # 5 messages a second may come from us, and the pongs that answer Binance's pings count among
@@ -71,6 +95,8 @@ CONNECTS = Rate(300, 300.0)
 STREAMS_PER_CONNECTION = 1024
 # Keeps a request below some 10 kB; 1024 streams take six requests, less than two seconds.
 STREAMS_PER_REQUEST = 200
+# Ids of requests that end subscriptions begin here; those of others never come so far.
+UNSUBSCRIBE_ID = 1_000_000_000
 # "A single connection is only valid for 24 hours." (ibid.)
 MAX_SESSION_S = 24 * 3600.0
 
@@ -155,6 +181,7 @@ class Binance:
         connects=(CONNECTS,),
         topics_per_connection=STREAMS_PER_CONNECTION,
         requests=REQUESTS,
+        rest_weight=REST_WEIGHT,
     )
     # Binance pings every 20 s and the WebSocket layer answers. That is also what keeps a quiet
     # connection within the 30 s of silence that the feed allows.
@@ -163,39 +190,79 @@ class Binance:
     sends_acks = True
     max_session_s: float | None = MAX_SESSION_S
     alternative_url: str | None = ALTERNATIVE_URL
+    same_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
+    has_delta_books: bool
+    # Wrapper; trade and aggTrade; depthUpdate; partial book. (web-socket-streams.md)
+    known_fields: frozenset[str] = field_names(
+        "stream data e E s t p q T m M a f l U u b lastUpdateId bids asks"
+    )
 
-    def __init__(self, base_url: str | None = None, depth: int = DEFAULT_DEPTH) -> None:
-        self._base_url = base_url or BASE_URL
-        self._depth = depth
+    def __init__(
+        self,
+        base_url: str | None = None,
+        depth: int = DEFAULT_DEPTH,
+        *,
+        orderbook: Literal["partial", "diff"] = "partial",
+        snapshot_depth: int = DEFAULT_SNAPSHOT_DEPTH,
+        rest_url: str | None = None,
+    ) -> None:
+        self.has_delta_books = orderbook == "diff"
+        self._base_url = base_url
+        self._book_stream = "depth@100ms" if self.has_delta_books else f"depth{depth}@100ms"
+        self._snapshot_depth = snapshot_depth
+        self._rest_url = rest_url or binance_rest_url(base_url) or ""
+        if self.has_delta_books and not self._rest_url:
+            raise ValueError(f"{base_url!r} does not tell where whole books are asked for")
         self._names = SymbolNames(plain_symbol)
 
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self) -> str:
+    def websocket_url(self, leg: int = 0) -> str:
+        url = self._base_url or HOSTS[leg % len(HOSTS)]
         # The Rust collector's base_url ends with /ws, which delivers without stream names.
-        return append_path(self._base_url.rstrip("/").removesuffix("/ws"), "/stream")
+        return append_path(url.rstrip("/").removesuffix("/ws"), "/stream")
 
     def build_subscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
     ) -> list[SubscribeRequest]:
-        starts = range(0, len(subscriptions), STREAMS_PER_REQUEST)
         return [
-            self._request(subscriptions[start : start + STREAMS_PER_REQUEST], request_id)
-            for request_id, start in enumerate(starts, first_id)
+            SubscribeRequest(
+                str(request_id),
+                self._render("SUBSCRIBE", group, request_id),
+                tuple(topic_of(self, subscription) for subscription in group),
+            )
+            for request_id, group in enumerate(_groups(subscriptions), first_id)
         ]
 
-    def _request(self, subscriptions: Sequence[Subscription], request_id: int) -> SubscribeRequest:
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        return [
+            SubscribeRequest(str(request_id), self._render("UNSUBSCRIBE", group, request_id), ())
+            for request_id, group in enumerate(_groups(subscriptions), UNSUBSCRIBE_ID + first_id)
+        ]
+
+    def _render(self, method: str, subscriptions: Sequence[Subscription], request_id: int) -> str:
         names = [self._stream_name(subscription) for subscription in subscriptions]
-        text = msgspec.json.encode({"method": "SUBSCRIBE", "params": names, "id": request_id})
-        topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
-        return SubscribeRequest(str(request_id), text.decode(), topics)
+        return msgspec.json.encode({"method": method, "params": names, "id": request_id}).decode()
 
     def _stream_name(self, subscription: Subscription) -> str:
         symbol = subscription.symbol.lower()
         if subscription.feed is FeedType.TRADES:
             return f"{symbol}@trade"
-        return f"{symbol}@depth{self._depth}@100ms"
+        return f"{symbol}@{self._book_stream}"
+
+    def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
+        if not self.has_delta_books:
+            return None
+        return render_request(self._rest_url, symbol, self._snapshot_depth)
+
+    def parse_snapshot(self, symbol: str, body: bytes) -> Event:
+        try:
+            return parse_book(self._names[symbol], body)
+        except UNREADABLE as exc:
+            raise UnreadableFrame(self.name, str(exc), body) from exc
 
     def parse_message(self, frame: bytes) -> Parsed:
         try:
@@ -210,6 +277,11 @@ class Binance:
     def _parse_raw(self, frame: bytes) -> Event | Control:
         """Return what a message without a wrapper says, as `/ws` and shutdown notices have it."""
         return _parse_payload("", _decode_payload(frame), self._names)
+
+
+def _groups(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
+    starts = range(0, len(subscriptions), STREAMS_PER_REQUEST)
+    return [subscriptions[start : start + STREAMS_PER_REQUEST] for start in starts]
 
 
 def _parse_payload(stream: str, data: _Payload, names: SymbolNames) -> Event | Control:
@@ -281,8 +353,14 @@ def _parse_foreign(stream: str, data: _Payload) -> Control:
 def _parse_control(message: _Frame) -> Control | None:
     """Return what an answer says; None for what is not an answer."""
     fault = message.error or _Fault(message.code, message.msg)
+    is_ending = isinstance(message.id, int) and message.id >= UNSUBSCRIBE_ID
     if fault.code is not None:
-        return Rejection(f"code {fault.code}: {fault.msg}", _text(message.id))
+        reason = f"code {fault.code}: {fault.msg}"
+        if is_ending:
+            return Other(f"unsubscribe refused, {reason}")
+        return Rejection(reason, _text(message.id))
+    if is_ending and message.result == NULL:
+        return Other("unsubscribe")
     if message.result == NULL and message.id is not None:
         return Ack(_text(message.id))
     # SUBSCRIBE is answered by null alone; LIST_SUBSCRIPTIONS and GET_PROPERTY by a value.

@@ -17,6 +17,12 @@ What shapes this file:
 * The public pong has `op` "ping"; only `ret_msg` says pong.
 * `exchange_us` of a book is `ts`: `cts`, the matching engine's time, is missing in messages up to
   2023, and a column should not change its clock. That of trades is `T` of the last one.
+* Nothing says that ids are alike on every connection. Whether `u` runs on from one to the next is
+  not documented, nor whether messages of trades, which are named by their last one, are cut alike.
+* No two deltas of a topic share a `u` until the service restarts, which sends 1 each time; level 1
+  repeats its `u` after 3 s without a change. No two messages of trades share an `i`.
+* A book is begun afresh by ending its subscription and asking again; while it runs, asking is
+  refused. Trades have no past: to end and ask again is for a subscription that fell silent.
 * Keys come in any order.
 """
 
@@ -46,6 +52,7 @@ from trio_collector.exchanges.adapter import (
     Rate,
     SubscribeRequest,
     Subscription,
+    WholeBooksByWebSocket,
     topic_of,
 )
 from trio_collector.exchanges.wire import (
@@ -53,10 +60,12 @@ from trio_collector.exchanges.wire import (
     ORDERBOOK,
     TRADE,
     UNREADABLE,
+    UNSUBSCRIBE,
     Id,
     Milliseconds,
     SymbolNames,
     append_path,
+    field_names,
     require_utf8,
 )
 from trio_collector.markets import plain_symbol
@@ -70,6 +79,8 @@ TRADES_TOPIC = "publicTrade"
 
 # "Do not frequently connect and disconnect": 500 connects in 5 minutes. (connect)
 CONNECTS = Rate(500, 300.0)
+# 1000 connections for market data at a time, for an IP and a category. (rate-limit)
+CONNECTIONS = 1000
 # Spot takes 10 arguments in a request; elsewhere 10 keep small what one bad topic takes down.
 TOPICS_PER_REQUEST = 10
 # All arguments of a connection may take 21,000 characters, which is 42 for each. (connect)
@@ -134,16 +145,26 @@ class _Frame(msgspec.Struct, gc=False):
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 
 
-class Bybit:
+class Bybit(WholeBooksByWebSocket):
     """One category of Bybit; that of `base_url` holds if none is given."""
 
     name = "bybit"
-    limits = Limits(connects=(CONNECTS,), topics_per_connection=TOPICS_PER_CONNECTION)
+    limits = Limits(
+        connects=(CONNECTS,),
+        topics_per_connection=TOPICS_PER_CONNECTION,
+        connections=CONNECTIONS,
+    )
     keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, '{"op":"ping"}')
     contiguous: frozenset[DataType] = frozenset({DataType.ORDERBOOK})
     sends_acks = True
     max_session_s: float | None = None
     alternative_url: str | None = None
+    same_ids: frozenset[DataType] = frozenset()
+    has_delta_books: bool = True
+    # Wrapper; books; trades, where `L` is that of derivatives. (orderbook, trade)
+    known_fields: frozenset[str] = field_names(
+        "topic type ts cts data s b a u seq T S v p L i BT RPI"
+    )
 
     def __init__(self, base_url: str | None = None, category: str | None = None) -> None:
         base = (base_url or BASE_URL).rstrip("/")
@@ -157,23 +178,27 @@ class Bybit:
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self) -> str:
+    def websocket_url(self, leg: int = 0) -> str:
         return self._url
 
     def build_subscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
     ) -> list[SubscribeRequest]:
-        starts = range(0, len(subscriptions), TOPICS_PER_REQUEST)
         return [
-            self._request(subscriptions[start : start + TOPICS_PER_REQUEST], str(request_id))
-            for request_id, start in enumerate(starts, first_id)
+            _request("subscribe", group, request_id=str(number), topics=self._topics(group))
+            for number, group in enumerate(_groups(subscriptions), first_id)
         ]
 
-    def _request(self, subscriptions: Sequence[Subscription], request_id: str) -> SubscribeRequest:
-        names = [_topic_name(subscription) for subscription in subscriptions]
-        text = msgspec.json.encode({"req_id": request_id, "op": "subscribe", "args": names})
-        topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
-        return SubscribeRequest(request_id, text.decode(), topics)
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        return [
+            _request("unsubscribe", group, request_id=f"{UNSUBSCRIBE}{number}")
+            for number, group in enumerate(_groups(subscriptions), first_id)
+        ]
+
+    def _topics(self, subscriptions: Sequence[Subscription]) -> tuple[Topic, ...]:
+        return tuple(topic_of(self, subscription) for subscription in subscriptions)
 
     def parse_message(self, frame: bytes) -> Parsed:
         try:
@@ -184,6 +209,23 @@ class Bybit:
             return (_parse_control(message, self._names),)
         except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), frame) from exc
+
+
+def _groups(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
+    starts = range(0, len(subscriptions), TOPICS_PER_REQUEST)
+    return [subscriptions[start : start + TOPICS_PER_REQUEST] for start in starts]
+
+
+def _request(
+    op: str,
+    subscriptions: Sequence[Subscription],
+    *,
+    request_id: str,
+    topics: tuple[Topic, ...] = (),
+) -> SubscribeRequest:
+    names = [_topic_name(subscription) for subscription in subscriptions]
+    text = msgspec.json.encode({"req_id": request_id, "op": op, "args": names})
+    return SubscribeRequest(request_id, text.decode(), topics)
 
 
 def _topic_name(subscription: Subscription) -> str:
@@ -254,6 +296,9 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> Event:
 def _parse_control(message: _Frame, names: SymbolNames) -> Control:
     if message.op == "pong" or (message.op == "ping" and message.ret_msg == "pong"):
         return Pong()
+    if message.op == "unsubscribe" or message.req_id.startswith(UNSUBSCRIBE):
+        is_refused = message.success is False
+        return Other(f"unsubscribe refused, {message.ret_msg}" if is_refused else "unsubscribe")
     if message.success is False:
         return _parse_refusal(message, names)
     if message.op == "subscribe" and message.success:

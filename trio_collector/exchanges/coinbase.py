@@ -14,13 +14,20 @@ What shapes this file:
   request carries a fresh token.
 * A frame may hold several products and many trades, newest first.
 * An ack lists all that is subscribed on the connection so far, and may come after the first data.
+  The answer to an unsubscribe is the same list, of what is left: it grants nothing that was ended.
+* No two frames of a connection share a `sequence_num`, but on another connection it names another
+  frame, so nothing tells that two frames of a book are the same. Trades are named by the highest
+  `trade_id`, which is alike everywhere. A frame is what came within 250 ms, and nothing says that
+  connections cut time alike; frames that are cut differently have other ids, or hold what is known.
+* A book is begun afresh by ending its subscription and asking again, and so are trades, whose
+  snapshot may fill a hole.
 * An error names neither channel nor request.
 * A book of BTC-USDC is that of BTC-USD and arrives under that name, so both are `btcusd` here.
 * `exchange_us` is the envelope's `timestamp`, rounded to microseconds.
 """
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -47,6 +54,7 @@ from trio_collector.exchanges.adapter import (
     Rate,
     SubscribeRequest,
     Subscription,
+    WholeBooksByWebSocket,
     topic_of,
 )
 from trio_collector.exchanges.wire import (
@@ -56,6 +64,7 @@ from trio_collector.exchanges.wire import (
     UNREADABLE,
     Id,
     SymbolNames,
+    field_names,
     require_utf8,
 )
 from trio_collector.markets import plain_symbol
@@ -128,7 +137,7 @@ _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_id = msgspec.json.Decoder(Id).decode  # of a number that comes as text
 
 
-class Coinbase:
+class Coinbase(WholeBooksByWebSocket):
     """Coinbase Advanced Trade; `token` makes a fresh JWT for each request, if there is a key."""
 
     name = "coinbase"
@@ -136,6 +145,7 @@ class Coinbase:
         connects=(CONNECTS,),
         topics_per_connection=TOPICS_PER_CONNECTION,
         requests=REQUESTS,
+        requests_together=REQUESTS,
         first_request_s=FIRST_REQUEST_S,
     )
     # The heartbeats channel brings a frame every second, which keeps the other channels open and
@@ -145,6 +155,13 @@ class Coinbase:
     sends_acks = True
     max_session_s: float | None = None
     alternative_url: str | None = None
+    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_delta_books: bool = True
+    # Envelope, where `client_id` is often left out; l2_data; market_trades. (websocket-channels)
+    known_fields: frozenset[str] = field_names(
+        "channel client_id timestamp sequence_num events type product_id"
+        " updates side event_time price_level new_quantity trades trade_id price size time"
+    )
 
     def __init__(self, base_url: str | None = None, token: Callable[[], str] | None = None) -> None:
         self._url = base_url or BASE_URL
@@ -154,7 +171,7 @@ class Coinbase:
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self) -> str:
+    def websocket_url(self, leg: int = 0) -> str:
         return self._url
 
     def build_subscribe_messages(
@@ -163,21 +180,35 @@ class Coinbase:
         """Return one request for heartbeats and one for each channel; none has an id."""
         if not subscriptions:
             return []
-        requests = [SubscribeRequest(None, self._render_subscribe("heartbeats"), ())]
-        for feed, channel in CHANNELS.items():
-            # BTC-USD and BTC-USDC are one topic; asked for twice it would arrive twice.
-            products = {
-                topic_of(self, sub): sub.symbol for sub in subscriptions if sub.feed is feed
-            }
-            if products:
-                codes = [symbol.upper() for symbol in products.values()]
-                text = self._render_subscribe(channel, codes)
-                requests.append(SubscribeRequest(None, text, tuple(products)))
+        requests = [SubscribeRequest(None, self._render("subscribe", "heartbeats"), ())]
+        for channel, products in self._products(subscriptions):
+            text = self._render("subscribe", channel, products.values())
+            requests.append(SubscribeRequest(None, text, tuple(products)))
         return requests
 
-    def _render_subscribe(self, channel: str, products: Sequence[str] = ()) -> str:
-        message: dict[str, object] = {"type": "subscribe", "channel": channel}
-        if products:
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        """Return one request for each channel; none has an id, and heartbeats go on."""
+        return [
+            SubscribeRequest(None, self._render("unsubscribe", channel, products.values()), ())
+            for channel, products in self._products(subscriptions)
+        ]
+
+    def _products(
+        self, subscriptions: Sequence[Subscription]
+    ) -> Iterator[tuple[str, dict[Topic, str]]]:
+        """Yield each channel that is asked for, with its topics and their symbols.
+
+        BTC-USD and BTC-USDC are one topic; asked for twice it would arrive twice.
+        """
+        for feed, channel in CHANNELS.items():
+            if of_feed := [each for each in subscriptions if each.feed is feed]:
+                yield channel, {topic_of(self, each): each.symbol for each in of_feed}
+
+    def _render(self, kind: str, channel: str, symbols: Iterable[str] = ()) -> str:
+        message: dict[str, object] = {"type": kind, "channel": channel}
+        if products := [symbol.upper() for symbol in symbols]:
             message["product_ids"] = products
         if self._token is not None:
             message["jwt"] = self._token()
@@ -248,19 +279,15 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
     """Return an event for each product.
 
     The first message of a subscription is a snapshot of past trades. After a reconnect it overlaps
-    with what is known, so the ids start afresh with it.
+    with what is known, or shows by its lowest id how much is missing.
     """
     ids: dict[str, list[int]] = {}
-    resets = set()
     for entry in _entries(message):
-        is_snapshot = _is_snapshot(entry)
         if entry.trades is None:
             raise ValueError("market_trades without trades")
         for trade in entry.trades:
             symbol = names[trade.product_id]
             ids.setdefault(symbol, []).append(_decode_id(trade.trade_id))
-            if is_snapshot:
-                resets.add(symbol)
     return tuple(
         Event(
             symbol=symbol,
@@ -269,7 +296,6 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
             exchange_us=_exchange_us(message),
             previous_id=min(found) - 1,
             last_id=max(found),
-            is_reset=symbol in resets,
         )
         for symbol, found in ids.items()
     )

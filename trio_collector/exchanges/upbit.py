@@ -12,8 +12,12 @@ What shapes this file:
   There is no ack, and a wrong code is silent.
 * Frames are binary with UTF-8 JSON inside. SIMPLE is asked for; DEFAULT (long keys) and the LIST
   forms (arrays) are read as well, since the format belongs to the connection and not the request.
+* Nothing is unsubscribed: there is no request for it.
 * Every book is a full snapshot without an id, and the `sid` of trades is unique but neither
   ordered nor contiguous: nothing proves that a message is missing.
+* The `sid` of a trade, "Unique", names it on every connection, also where it comes again as the
+  SNAPSHOT of a new subscription. A message of the LIST forms is named by its last trade; they are
+  not asked for.
 * `exchange_us` is `tms`, when Upbit made the message. The trade's own `ttms` was once in whole
   seconds, and stays in the row.
 """
@@ -43,6 +47,7 @@ from trio_collector.exchanges.adapter import (
     Rate,
     SubscribeRequest,
     Subscription,
+    WholeBooksByWebSocket,
     topic_of,
 )
 from trio_collector.exchanges.wire import (
@@ -54,6 +59,7 @@ from trio_collector.exchanges.wire import (
     Milliseconds,
     SymbolNames,
     append_path,
+    field_names,
     require_utf8,
 )
 from trio_collector.markets import plain_symbol
@@ -137,7 +143,7 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_list = msgspec.json.Decoder(list[_Message]).decode
 
 
-class Upbit:
+class Upbit(WholeBooksByWebSocket):
     """Upbit Korea; `base_url` names another region's host, whose markets have other codes."""
 
     name = "upbit"
@@ -151,6 +157,21 @@ class Upbit:
     sends_acks = False
     max_session_s: float | None = None
     alternative_url: str | None = None
+    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_delta_books: bool = False
+    # SIMPLE, then DEFAULT; each of both types, of trades, and of books. (websocket-trade,
+    # websocket-orderbook)
+    known_fields: frozenset[str] = field_names(
+        "ty cd tms st"
+        " td ttm ttms tp tv ab pcp c cp sid bap bas bbp bbs"
+        " tas tbs obu ap bp as bs lv"
+        " type code timestamp stream_type"
+        " trade_date trade_time trade_timestamp trade_price trade_volume ask_bid prev_closing_price"
+        " change change_price sequential_id best_ask_price best_ask_size best_bid_price"
+        " best_bid_size"
+        " total_ask_size total_bid_size orderbook_units ask_price bid_price ask_size bid_size"
+        " level"
+    )
 
     def __init__(self, base_url: str | None = None, units: int = DEFAULT_UNITS) -> None:
         self._url = append_path(base_url or BASE_URL, PATH)
@@ -160,7 +181,8 @@ class Upbit:
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self) -> str:
+    def websocket_url(self, leg: int = 0) -> str:
+        # The hosts of other regions have other markets.
         return self._url
 
     def build_subscribe_messages(
@@ -177,6 +199,11 @@ class Upbit:
         body = [{"ticket": _ticket(parts, first_id)}, *parts, {"format": "SIMPLE"}]
         topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
         return [SubscribeRequest(None, msgspec.json.encode(body).decode(), topics)]
+
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        return []
 
     def _code(self, subscription: Subscription) -> str:
         code = subscription.symbol.upper()
