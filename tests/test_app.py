@@ -18,8 +18,8 @@ from trio_collector import app
 from trio_collector.budget import ByteBudget
 from trio_collector.config import AwsSection, CollectorSection, Config, StorageSection
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.feed.context import FeedContext
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.session import FeedContext
 from trio_collector.markets import Market
 from trio_collector.simulator import Simulation, Simulator
 from trio_collector.simulator.bucket import Bucket

@@ -159,6 +159,40 @@ def test_every_problem_has_a_line(command: str, run_cli: RunCli, tmp_path: Path)
     assert files_in(tmp_path) == [tmp_path / "config.toml"]
 
 
+def test_check_tells_how_long_the_start_takes(run_cli: RunCli, tmp_path: Path) -> None:
+    """The limits of each exchange make a time to the last subscription, and a hint if it is long."""
+    symbols = ", ".join(f'"C{number}-USDT"' for number in range(100))
+    more = f'[[markets]]\nexchange = "okx"\nsymbols = [{symbols}]\n'
+    config = write_config(tmp_path, more=more)
+    done = run_cli("check", "--config", config)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.replace("│", " ").split() for line in done.stdout.splitlines()]
+    assert ["okx", "200", "200", "1", "min", "13", "s"] in rows
+    assert ["binance", "2", "2", "1", "s"] in rows
+    (hint,) = [line for line in done.stdout.splitlines() if line.startswith("hint: ")]
+    assert "streams_per_connection = 29 it would take 7 connections and 3 s" in hint
+    as_json = orjson.loads(run_cli("check", "--config", config, "--json").stdout)
+    assert hint == f"hint: {as_json['hints'][0]}"
+    okx, binance = as_json["startup"]
+    assert binance == {
+        "exchange": "binance",
+        "connections": 2,
+        "subscriptions": 2,
+        "subscribed_after_s": 0.1,
+    }
+    assert 72 < okx["subscribed_after_s"] < 74
+
+
+def test_check_refuses_what_has_no_room(run_cli: RunCli, tmp_path: Path) -> None:
+    """More connections than an exchange allows at a time are a problem of the configuration."""
+    symbols = ", ".join(f'"C{number}USDT"' for number in range(501))
+    more = f'[[markets]]\nexchange = "bybit"\nsymbols = [{symbols}]\n'
+    done = run_cli("check", "--config", write_config(tmp_path, more=more))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("websocket.streams_per_connection: 1002 connections to ")
+    assert done.stderr.endswith("and bybit allows 1000 at a time; set it to 2 or more\n")
+
+
 async def test_check_tries_the_bucket(
     run_cli: RunCli, tmp_path: Path, start_bucket: Callable[..., Awaitable[Bucket]]
 ) -> None:

@@ -17,10 +17,14 @@ from trio_collector.config import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import DATA_TYPE_OF, Batch, DataType, FeedType
 from trio_collector.exchanges import create_adapter
-from trio_collector.feed.continuity import Continuity
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.context import FeedContext
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection, plan_connections
-from trio_collector.feed.session import FeedContext, Session
+from trio_collector.feed.session import Session
+from trio_collector.feed.venue import Venue
 from trio_collector.markets import ExchangeName, Market
 
 MESSAGES = 10
@@ -53,11 +57,14 @@ class Visit:
     async def run(self) -> None:
         """Stay until enough data messages have come, time is up, or the session ends."""
         to_writer, batches = trio.open_memory_channel[Batch](100)
+        adapter = self._connection.adapter
         session = Session(
             self._connection,
             self._context(),
             to_writer,
-            Continuity(self._connection.adapter.contiguous),
+            Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
+            Bases(),
+            self._connection.open_rhythms(),
             number=1,
             topics=list(self._connection.topics),
         )
@@ -67,11 +74,13 @@ class Visit:
                 self.ending = await session.run()
 
     def _context(self) -> FeedContext:
+        adapter = self._connection.adapter
         return FeedContext(
             websocket=WebsocketSection(),
             budget=self._budget,
             ssl_context=ssl.create_default_context(),
-            throttles={},
+            venues={adapter.name: Venue(adapter.limits)},
+            drifts={adapter.name: Drift(adapter, trio.current_time())},
             stop=self._stop,
             now_us=clock.now_us,
             random=random.random,

@@ -43,6 +43,22 @@ def test_who_asks_first_goes_first() -> None:
     assert throttle.reserve(2) == 18
 
 
+def test_weights_add_up() -> None:
+    """Ten within five seconds: two of four leave no room for a third, but for one of two."""
+    throttle = Throttle([Rate(10, 5)])
+    assert [throttle.reserve(now, 4) for now in (0, 1)] == [0, 0]
+    assert throttle.earliest(2, 2) == 2
+    assert throttle.earliest(2, 4) == 5
+    assert throttle.reserve(2, 4) == 3
+    assert throttle.reserve(2, 1) == 3  # none goes before an earlier one
+
+
+def test_what_is_too_heavy_goes_alone() -> None:
+    """A weight that no window holds waits until nothing else is in it, and then fills it."""
+    throttle = Throttle([Rate(10, 5)])
+    assert [throttle.reserve(0, weight) for weight in (1, 25, 25, 1)] == [0, 5, 10, 15]
+
+
 @pytest.mark.parametrize("now", [0.0, 1e6])
 def test_without_rates_nothing_waits(now: float) -> None:
     """No limit, no delay."""

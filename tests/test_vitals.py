@@ -16,7 +16,7 @@ NAME = "binance:btcusdt:trades +1"
 class Planned:
     """The only connection."""
 
-    name = NAME
+    names = (NAME,)
     streams: Iterable[Stream] = [BTC, ETH]
     data_timeout_s = 90.0
 

@@ -25,14 +25,18 @@ from trio_collector import clock, metrics
 from trio_collector.budget import ByteBudget
 from trio_collector.config import Config
 from trio_collector.endpoint.task import run_endpoint
+from trio_collector.errors import ConfigError
 from trio_collector.events import Batch
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.coinbase_jwt import Signer, read_credentials
+from trio_collector.feed.context import FeedContext
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection, plan_connections
-from trio_collector.feed.session import FeedContext
+from trio_collector.feed.startup import room_problems
 from trio_collector.feed.task import run_feed
-from trio_collector.rates import Throttle
+from trio_collector.feed.venue import Venue
+from trio_collector.looplag import watch_loop_lag
 from trio_collector.summary import run_minute_line
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
@@ -47,15 +51,20 @@ log = structlog.get_logger(__name__)
 # on memory is the byte budget; this one only keeps a bug from hiding behind a long queue.
 QUEUE_BATCHES = 10_000
 DRAIN_REPORT_S = 5.0
-LAG_PROBE_S = 0.1
 
 
 def plan(config: Config, environ: Mapping[str, str]) -> list[Connection]:
-    """Return the connections that `config` asks for; raises ConfigError for unusable credentials."""
+    """Return the connections that `config` asks for.
+
+    Raises ConfigError for unusable credentials, and where an exchange has no room for all.
+    """
     signer = read_credentials(environ, lambda path: Path(path).read_text())
     token = None if signer is None else partial(_fresh_token, signer)
     markets = [(market, create_adapter(market, coinbase_token=token)) for market in config.markets]
-    return plan_connections(markets, config.websocket)
+    connections = plan_connections(markets, config.websocket)
+    if problems := room_problems(connections):
+        raise ConfigError(problems)
+    return connections
 
 
 def _fresh_token(signer: Signer) -> str:
@@ -89,10 +98,14 @@ async def collect(
         websocket=config.websocket,
         budget=budget,
         ssl_context=ssl_context or ssl.create_default_context(),
-        throttles={c.adapter.name: Throttle(c.adapter.limits.connects) for c in connections},
+        venues={each.adapter.name: Venue(each.adapter.limits) for each in connections},
+        drifts={
+            each.adapter.name: Drift(each.adapter, trio.current_time()) for each in connections
+        },
         stop=stop,
         now_us=now_us,
         random=random.random,
+        run=now_us(),
         vitals=vitals,
     )
     with lock_data_dir(Path(storage.data_dir)):
@@ -116,6 +129,7 @@ async def collect(
                         server=config.aws.home_server_name or None,
                         now_us=now_us,
                         state=disk,
+                        beginnings=context.beginnings,
                     ),
                     storage,
                     batches,
@@ -164,11 +178,3 @@ async def report_drain(budget: ByteBudget, batches: trio.MemoryReceiveChannel[Ba
             batches_waiting=queue.current_buffer_used,
             bytes_waiting=budget.used_bytes,
         )
-
-
-async def watch_loop_lag() -> None:
-    """Measure how late the loop wakes a task that sleeps."""
-    while True:
-        due = trio.current_time() + LAG_PROBE_S
-        await trio.sleep_until(due)
-        metrics.loop_lag_seconds.observe(max(0.0, trio.current_time() - due))

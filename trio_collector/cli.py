@@ -26,9 +26,13 @@ from trio_collector.config import Config, find_config, load_config, warnings
 from trio_collector.demo import run_demo
 from trio_collector.errors import CollectorError, ConfigError, Problem, leaves_of
 from trio_collector.feed.plan import Connection
+from trio_collector.feed.startup import in_words, plan_startup, startup_hints
+from trio_collector.filelimit import raise_file_limit
 from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
 from trio_collector.redaction import secret_values
 from trio_collector.sharding import parse_shard, select
+from trio_collector.simulator.faults.file import load_script
+from trio_collector.simulator.faults.script import FaultScript
 from trio_collector.simulator.server import serve_simulator
 from trio_collector.simulator.settings import Simulation
 from trio_collector.status import DEFAULT_URL, show_status
@@ -95,6 +99,7 @@ def run(config: ConfigOption = None, shard: ShardOption = None) -> None:
         for problem in warnings(loaded):
             log.warning("configuration", place=problem.place, problem=problem.text)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        raise_file_limit()
         is_clean = trio.run(_collect_until_signal, loaded, connections)
     if not is_clean:
         log.error("drain cut off", remedy="the next start seals what is left in data_dir")
@@ -156,6 +161,7 @@ def check(
         typer.echo(orjson.dumps(_plan_as_json(connections, remarks, findings)))
     else:
         _print_plan(connections)
+        _print_startup(connections)
         for remark in remarks:
             typer.echo(f"warning: {remark}")
         mode = loaded.storage.mode
@@ -190,6 +196,8 @@ def _plan_as_json(
             }
             for each in connections
         ],
+        "startup": [each._asdict() for each in plan_startup(connections)],
+        "hints": startup_hints(connections),
         "warnings": [remark._asdict() for remark in remarks],
         "bucket": [finding._asdict() for finding in findings],
     }
@@ -200,6 +208,16 @@ def _print_plan(connections: list[Connection]) -> None:
     for each in connections:
         table.add_row(each.name, str(len(each.subscriptions)), each.adapter.websocket_url())
     Console().print(table)
+
+
+def _print_startup(connections: list[Connection]) -> None:
+    table = Table("exchange", "connections", "subscriptions", "all subscribed after")
+    for each in plan_startup(connections):
+        subscribed = in_words(each.subscribed_after_s)
+        table.add_row(each.exchange, str(each.connections), str(each.subscriptions), subscribed)
+    Console().print(table)
+    for hint in startup_hints(connections):
+        typer.echo(f"hint: {hint}")
 
 
 @cli.command()
@@ -236,11 +254,20 @@ def simulate(
     record: Annotated[
         Path | None, typer.Option(help="Append every data frame that was sent to this file.")
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Let go wrong what this script says.")
+    ] = None,
 ) -> None:
     """Serve the five simulated exchanges until SIGTERM or SIGINT."""
     with _exit_codes():
         configure_logging(log_level(os.environ))
-        settings = Simulation(port=port, captures=captures, is_tls=is_tls, record_path=record)
+        settings = Simulation(
+            port=port,
+            captures=captures,
+            is_tls=is_tls,
+            record_path=record,
+            faults=load_script(faults, is_tls=is_tls) if faults else FaultScript(),
+        )
         trio.run(_simulate_until_signal, settings)
 
 

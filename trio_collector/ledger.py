@@ -2,8 +2,10 @@
 
 A status row's `data` is JSON with `event`, the `data_type` it is about, and the event's own fields.
 Times are microseconds since the Unix epoch, by our clock. From these rows alone a reader can tell
-every covered interval of a stream: it is covered from `live` to the next `disconnected`, `shed` or
-`stopped` of the same session, but for each `gap` within.
+every covered interval of a stream: it is covered while a session of it is, from that one's `live`
+to its `disconnected` or `stopped`, but for each `gap` and for what was `shed`. Rows of a session
+carry its number and `run`, which names the process: one that crashed leaves no end behind, and what
+it received is covered up to the last row that `recovered` tells of.
 """
 
 import enum
@@ -26,7 +28,7 @@ class LedgerEvent(enum.StrEnum):
     BREAKER = "breaker"  # too many unreadable frames
     REJECTED = "rejected"  # the exchange refused the subscription
     SHED = "shed"  # rows not kept: rows, from_us, to_us, reason
-    HANDOVER = "handover"
+    HANDOVER = "handover"  # one session has relieved another: from_session, from_us, to_us
     RECOVERED = "recovered"  # rows salvaged from a journal of an earlier process
     STOPPED = "stopped"  # the collector was asked to stop
 

@@ -8,11 +8,24 @@ instead of being absent.
 import collections
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
+from trio_collector import __version__
 from trio_collector.events import DataType, Stream
 
 REGISTRY = CollectorRegistry()
+
+# A `_created` series beside each counter would make /metrics half as long again, and nobody asks
+# for it: when the process started is a metric of its own.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
 
 MARKET = ("exchange", "symbol")
 STREAM = ("exchange", "symbol", "data_type")
@@ -35,11 +48,26 @@ last_message = _gauge(
 )
 messages_received = _counter("messages_received_total", "Rows received", STREAM)
 messages_dropped = _counter("messages_dropped_total", "Rows received and not kept", ("reason",))
+messages_repeated = _counter(
+    "messages_repeated_total", "Rows that another session had brought before", ("exchange",)
+)
+book_failures = _counter(
+    "book_failures_total", "Whole books asked for by HTTP in vain", ("exchange",)
+)
 message_timeouts = _counter("message_timeouts_total", "Sessions ended by silence", MARKET)
 pings_sent = _counter("websocket_pings_sent_total", "Keepalive messages sent", MARKET)
 pongs_received = _counter("websocket_pongs_received_total", "Answers to them", MARKET)
 gaps = _counter("gaps_total", "Holes proven by the exchange's ids", STREAM)
 unparsed = _counter("unparsed_total", "Frames that no adapter could read", ("exchange",))
+unknown_kinds = _counter(
+    "unknown_kinds_total", "Kinds of messages that are not collected, at their first", ("exchange",)
+)
+unknown_fields = _counter(
+    "unknown_fields_total", "Fields that the adapter does not know, at their first", ("exchange",)
+)
+mix_shift = _gauge(
+    "message_mix_shift", "How far the mix of messages is from what is usual, 0 to 1", ("exchange",)
+)
 circuit_breaks = _counter(
     "parse_circuit_breaks_total", "Sessions ended by the breaker", ("exchange",)
 )
@@ -94,7 +122,11 @@ endpoint_client_errors = _counter(
     "endpoint_client_errors_total", "Connections to the endpoint that ended by an error"
 )
 
-# The process.
+# The process. Memory, processor time and open files have the names that every Prometheus client
+# gives them (process_resident_memory_bytes and so on); where there is no /proc they are absent.
+ProcessCollector(registry=REGISTRY)
+build_info = Info("collector_build", "What runs: the version", registry=REGISTRY)
+build_info.info({"version": __version__})
 start_timestamp = _gauge("start_timestamp_seconds", "Unix time of the start")
 log_lines_dropped = _counter(
     "log_lines_dropped_total", "Log lines not written, by where they were lost", ("reason",)
@@ -105,6 +137,7 @@ loop_lag_seconds = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1),
     registry=REGISTRY,
 )
+loop_stalls = _counter("loop_stalls_total", "Times the event loop stood still for 0.25 s or more")
 
 
 def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
@@ -123,7 +156,16 @@ def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
             parquet_files_rotated,
         ):
             per_market.labels(exchange, symbol)
-        for per_exchange in (unparsed, circuit_breaks, latency_ms):
+        for per_exchange in (
+            unparsed,
+            circuit_breaks,
+            latency_ms,
+            messages_repeated,
+            book_failures,
+            unknown_kinds,
+            unknown_fields,
+            mix_shift,
+        ):
             per_exchange.labels(exchange)
         for reason in reasons:
             disconnects.labels(exchange, reason)
@@ -148,9 +190,4 @@ def received_rows() -> collections.Counter[Stream]:
 
 def total(metric: Counter | Gauge) -> float:
     """Return the sum of all series of `metric`."""
-    return sum(
-        sample.value
-        for family in metric.collect()
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    )
+    return sum(sample.value for family in metric.collect() for sample in family.samples)

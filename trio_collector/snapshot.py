@@ -48,7 +48,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
     connection: str
     state: str
     was_subscribed: bool
-    is_dead: bool  # no data for longer than its connection's data_timeout_s
+    is_dead: bool  # no data for longer than it is used to, or than data_timeout_s without a session
     rows: int
     rows_per_s: float
     age_s: float | None  # of the latest row

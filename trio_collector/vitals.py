@@ -9,7 +9,8 @@ A stream is in one state, and the ledger's words lead from one to the next:
     waiting ──subscribed──▶ subscribed ──data──▶ live ──stale──▶ stale ──data──▶ live
     any ──rejected──▶ refused      any ──end of its session──▶ down, or stopped
 
-An end concerns all streams of a connection. It is ignored where a newer session has begun.
+An end concerns all streams of a connection. It is ignored where a newer session has begun, and by
+streams that another connection carries as well.
 """
 
 import enum
@@ -57,7 +58,7 @@ class ConnectionVitals(msgspec.Struct, eq=False):
     """What is known of one connection."""
 
     streams: tuple[Stream, ...]
-    data_timeout_s: float  # a stream without data for longer is dead
+    data_timeout_s: float  # a stream that nobody carries is dead after that
     is_up: bool = False
     session: int = 0  # the number of the latest one
     since_us: int = 0  # when it went up or down
@@ -80,7 +81,7 @@ class PlannedConnection(Protocol):
     """A connection before it is one."""
 
     @property
-    def name(self) -> str: ...
+    def names(self) -> Iterable[str]: ...
     @property
     def streams(self) -> Iterable[Stream]: ...
     @property
@@ -132,19 +133,22 @@ class Vitals:
         self.other_rows = 0  # rows of no stream that is asked for: unparsed ones
         self.disk: DiskVitals | None = None
         self.delivery: DeliveryVitals | None = None
+        self._carriers: dict[Stream, list[ConnectionVitals]] = {}
         self._happenings: OrderedDict[tuple[str, str], Happening] = OrderedDict()
 
     def start(self, connections: Iterable[PlannedConnection], at_us: int) -> None:
         """Take note of the connections that there are going to be."""
         self.started_us = at_us
         for each in connections:
-            self._expect(each.name, each.streams, each.data_timeout_s)
+            for name in each.names:
+                self._expect(name, each.streams, each.data_timeout_s)
 
     def _expect(self, connection: str, streams: Iterable[Stream], data_timeout_s: float) -> None:
         vitals = ConnectionVitals(tuple(streams), data_timeout_s, since_us=self.started_us)
         self.connections[connection] = vitals
         for stream in vitals.streams:
-            self.streams[stream] = StreamVitals(connection)
+            self.streams.setdefault(stream, StreamVitals(connection))
+            self._carriers.setdefault(stream, []).append(vitals)
 
     def received(self, batch: Batch) -> None:
         """Take note of rows that are on their way to the writer."""
@@ -200,7 +204,8 @@ class Vitals:
         is_stop = reason == "stopped"
         for name in vitals.streams:
             stream = self.streams[name]
-            if stream.state is not StreamState.REFUSED:
+            is_carried = any(each.is_up for each in self._carriers[name])
+            if stream.state is not StreamState.REFUSED and not is_carried:
                 stream.state = StreamState.STOPPED if is_stop else StreamState.DOWN
         if not is_stop:
             self.happened(connection, "disconnected", at_us, f"{reason}: {detail}".rstrip(": "))

@@ -20,6 +20,7 @@ from trio_collector.events import DataType, FeedType, Topic
 from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
+    SnapshotRequest,
     SubscribeRequest,
     Subscription,
     topic_of,
@@ -170,6 +171,8 @@ class ScriptedAdapter:
     A frame holds one thing or several, with "; " between them:
 
         trade btc 5          an event with id 5, which follows on 4
+        reset trade btc 5    the same, which starts the stream afresh
+        span trade btc 2 5   one of the ids 2 to 5
         ack 1 · ack trade btc            by request, or by topic
         no 1 why · no - why · no trade btc why · fell trade btc why
         pong · beat · odd KIND · bye WHY · echo TEXT · seq 7
@@ -185,6 +188,11 @@ class ScriptedAdapter:
     sends_acks = True
     max_session_s: float | None = None
     alternative_url: str | None = None
+    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_delta_books = False
+    known_fields: frozenset[str] = frozenset()
+    has_unsubscribe = False
+    rest_url: str | None = None
     topics_per_request = 10
     has_ids = True
 
@@ -195,8 +203,8 @@ class ScriptedAdapter:
     def normalize_symbol(self, symbol: str) -> str:
         return symbol.lower()
 
-    def websocket_url(self) -> str:
-        return "ws://exchange.test/feed"
+    def websocket_url(self, leg: int = 0) -> str:
+        return "ws://exchange.test/feed" if leg == 0 else "ws://second.test/feed"
 
     def build_subscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
@@ -213,6 +221,25 @@ class ScriptedAdapter:
         request_id = number if self.has_ids else None
         return SubscribeRequest(request_id, f"sub {request_id or '-'} {names}", topics)
 
+    def build_unsubscribe_messages(
+        self, subscriptions: Sequence[Subscription], first_id: int = 1
+    ) -> list[SubscribeRequest]:
+        if not self.has_unsubscribe:
+            return []
+        request = self._request(str(first_id), subscriptions)
+        return [request._replace(text=f"un{request.text}", topics=())]
+
+    def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
+        return SnapshotRequest(f"{self.rest_url}/{symbol}", 1) if self.rest_url else None
+
+    def parse_snapshot(self, symbol: str, body: bytes) -> events.Event:
+        try:
+            (event,) = self.parse_message(body)
+        except ValueError as exc:
+            raise UnreadableFrame(self.name, str(exc), body) from exc
+        assert isinstance(event, events.Event)
+        return event
+
     def parse_message(self, frame: bytes) -> events.Parsed:
         return [
             self._parse(part.split(), frame) for part in frame.decode(errors="replace").split("; ")
@@ -223,6 +250,15 @@ class ScriptedAdapter:
             case ["trade" | "orderbook" as kind, symbol, number]:
                 last_id = int(number)
                 return events.Event(symbol, DataType(kind), number, None, last_id - 1, last_id)
+            case ["span", "trade" | "orderbook" as kind, symbol, first, number]:
+                return events.Event(
+                    symbol, DataType(kind), number, None, int(first) - 1, int(number)
+                )
+            case ["reset", "trade" | "orderbook" as kind, symbol, number]:
+                last_id = int(number)
+                return events.Event(
+                    symbol, DataType(kind), number, None, None, last_id, is_reset=True
+                )
             case ["ack", "trade" | "orderbook" as kind, symbol]:
                 return events.Ack(topics=(Topic(symbol, DataType(kind)),))
             case ["ack", request_id]:

@@ -63,6 +63,24 @@ def test_the_data_timeout() -> None:
     assert timeouts == {7 * TIMEOUTS_TO_STALE}
 
 
+def test_a_timeout_that_is_set_is_not_learned() -> None:
+    """`data_timeout_secs` is what counts; without it each topic learns its own."""
+    own = Market(exchange="upbit", symbols=("KRW-BTC",), data_timeout_secs=100)
+    common = Market(exchange="upbit", symbols=("KRW-ETH",))
+    limits = {}
+    for connection in plan(own, common, streams_per_connection=2):
+        for topic, rhythm in connection.open_rhythms().items():
+            for second in range(2000):
+                rhythm.heard(1.0, second)
+            limits[topic.symbol, topic.data_type] = rhythm.limit_s
+    assert limits == {
+        ("krwbtc", DataType.ORDERBOOK): 300,
+        ("krwbtc", DataType.TRADE): 300,
+        ("krweth", DataType.ORDERBOOK): 10,
+        ("krweth", DataType.TRADE): 10,
+    }
+
+
 def test_topics_and_streams_carry_normalised_names() -> None:
     """What is asked for in the exchange's spelling comes back under the name of the rows."""
     market = Market(exchange="bybit", symbols=("BTCUSDT",), category="linear", feeds=BOTH)

@@ -16,7 +16,8 @@ from trio_collector.events import (
     Stream,
     Topic,
 )
-from trio_collector.feed.continuity import Continuity, Duplicate, Gap
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.continuity import Duplicate, Gap
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import CONNECTION, Finding, FrameReader
 
@@ -34,8 +35,9 @@ def reader(make_connection: MakeConnection) -> FrameReader:
 
 
 def reader_of(connection: Connection) -> FrameReader:
-    continuity = Continuity(connection.adapter.contiguous)
-    return FrameReader(connection.adapter, list(connection.topics), continuity)
+    arbiter = Arbiter(connection.adapter.same_ids, connection.adapter.contiguous, lambda: 0.0)
+    lane = arbiter.open_lane(lambda: None)
+    return FrameReader(connection.adapter, list(connection.topics), lane)
 
 
 def contents(batches: list[Batch]) -> list[tuple[Stream, list[bytes]]]:

@@ -22,20 +22,22 @@ from trio_collector.config import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType
 from trio_collector.exchanges.adapter import Keepalive, Limits, Rate
-from trio_collector.feed.continuity import Continuity
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.context import FeedContext
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
+from trio_collector.feed.intake import READS_WAITING
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.session import (
     AGE_MARGIN_S,
     AGE_SPREAD,
     CONNECT_S,
-    READS_WAITING,
-    FeedContext,
     Session,
 )
 from trio_collector.feed.standing import ACK_S
 from trio_collector.feed.task import run_feed
-from trio_collector.rates import Throttle
+from trio_collector.feed.venue import Venue
 
 Build = Callable[..., bytes]
 MakeConnection = Callable[..., Connection]
@@ -129,13 +131,15 @@ Answer = Callable[[trio.abc.Stream], Awaitable[None]]
 class Scene:
     """What surrounds the sessions of a test: an exchange, the writer's end, the budget, the clock."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, drift: Drift) -> None:
         self.peers: list[Peer] = []
         self.wires: list[Wire] = []
         self.budget = ByteBudget(BUDGET_BYTES)
         self.stop = trio.Event()
         self.dice = 0.5
         self.to_writer, self.batches = trio.open_memory_channel[Batch](math.inf)
+        self.session: Session | None = None
+        self._drift = drift
         self._nursery = nursery
         self._answer: Answer = trio.abc.Stream.aclose
         self._script: Script | None = None
@@ -177,19 +181,34 @@ class Scene:
             budget=self.budget,
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             connect=self.connect,
-            throttles={"scripted": Throttle([])},
+            venues={"scripted": Venue(Limits(connects=(), topics_per_connection=100))},
+            drifts={"scripted": self._drift},
             stop=self.stop,
             now_us=lambda: START_US + round(trio.current_time() * 1e6),
             random=lambda: self.dice,
         )
 
+    async def wait_relief(self, connection: Connection, **websocket: Any) -> float:
+        """Live one session until it wants to be relieved; return how long that took."""
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(self.live, connection, **websocket))
+            await wait_all_tasks_blocked()
+            assert self.session is not None
+            await self.session.wants_relief.wait()
+            lasted_s = trio.current_time() - started
+            self.session.end(SessionEnded(Ending.HANDOVER))
+        return lasted_s
+
     async def live(self, connection: Connection, **websocket: Any) -> SessionEnded:
         """Live one session; return its end. Whatever ended it, the connection is closed."""
-        session = Session(
+        self.session = session = Session(
             connection,
             self.context(**websocket),
             self.to_writer,
-            Continuity(connection.adapter.contiguous),
+            Arbiter(connection.adapter.same_ids, connection.adapter.contiguous, trio.current_time),
+            Bases(),
+            connection.open_rhythms(),
             number=1,
             topics=list(connection.topics),
         )
@@ -226,9 +245,9 @@ def told(batches: list[Batch]) -> list[str]:
 
 
 @pytest.fixture
-async def scene(nursery: trio.Nursery) -> AsyncIterator[Scene]:
+async def scene(nursery: trio.Nursery, make_connection: MakeConnection) -> AsyncIterator[Scene]:
     """An exchange in memory and virtual time; at the end no byte of the budget is missing."""
-    scene = Scene(nursery)
+    scene = Scene(nursery, Drift(make_connection().adapter, 0.0))
     yield scene
     scene.take()
     assert scene.budget.used_bytes == 0
@@ -442,17 +461,41 @@ async def test_no_answer_to_a_subscription(
 async def test_heartbeats_do_not_keep_a_dead_feed(
     autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, heartbeat: str
 ) -> None:
-    """When no topic has data the session ends, however alive the connection is."""
+    """When no topic has data another session is asked for, however alive the connection is."""
 
     async def script(peer: Peer) -> None:
         await peer.grant()
         await peer.say_every(1, heartbeat)
 
     scene.script(script)
-    ending = await scene.live(make_connection("trade btc", "trade eth"))
-    assert (ending.reason, ending.detail) == (Ending.DATA_TIMEOUT, "no data for 90 s")
-    assert trio.current_time() == 90
+    assert await scene.wait_relief(make_connection("trade btc", "trade eth")) == 90
     assert told(scene.take())[2:] == ["stale", "stale", "disconnected", "disconnected"]
+    assert scene.session is not None
+    leaving = scene.session.leaving
+    assert leaving is not None
+    assert (leaving.reason, leaving.detail) == (Ending.DATA_TIMEOUT, "no data for 90 s")
+
+
+async def test_a_pause_that_is_over(
+    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+) -> None:
+    """Data that comes before the session is relieved is a reason to stay."""
+
+    async def script(peer: Peer) -> None:
+        await peer.grant()
+        await trio.sleep(95)
+        await peer.say_every(1, "trade btc 1")
+
+    scene.script(script)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(scene.live, message_timeout_secs=1000), make_connection())
+        await trio.sleep(91)
+        assert scene.session is not None
+        reasons = [scene.session.leaving]
+        await trio.sleep(10)
+        reasons.append(scene.session.leaving)
+        scene.stop.set()
+    assert [reason is None for reason in reasons] == [False, True]
 
 
 async def test_silence_counts_from_the_handshake(
@@ -466,9 +509,8 @@ async def test_silence_counts_from_the_handshake(
         await trio.sleep_forever()
 
     scene.answer(answer)
-    ending = await scene.live(make_connection(sends_acks=False), message_timeout_secs=1000)
-    assert ending.reason == Ending.DATA_TIMEOUT
-    assert trio.current_time() == 9 + 90
+    waited_s = await scene.wait_relief(make_connection(sends_acks=False), message_timeout_secs=1000)
+    assert waited_s == 9 + 90
 
 
 async def test_one_silent_topic_does_not_end_the_session(
@@ -658,15 +700,17 @@ async def test_what_is_no_websocket(
 async def test_an_announced_end(
     autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
 ) -> None:
-    """When the exchange says that it will leave, the session leaves first, with a goodbye."""
+    """When the exchange says that it will leave, the session goes on, and asks to be relieved; when
+    it is, it leaves with a goodbye.
+    """
 
     async def script(peer: Peer) -> None:
-        await peer.grant("bye at noon", "trade btc 1")
+        await peer.grant("trade btc 1", "bye at noon", "trade btc 2")
 
     scene.script(script)
-    ending = await scene.live(make_connection())
-    assert ending.reason == Ending.HANDOVER
+    await scene.wait_relief(make_connection())
     await wait_all_tasks_blocked()
+    assert frames(scene.take(), DataType.TRADE) == [b"trade btc 1", b"trade btc 2"]
     assert scene.peers[0].websocket.closed is not None
     assert scene.peers[0].websocket.closed.code == 1000
 
@@ -675,7 +719,7 @@ async def test_an_announced_end(
 async def test_the_age_of_sessions_is_spread(
     autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, dice: float
 ) -> None:
-    """A session leaves before the exchange's limit, and others that began with it at other times."""
+    """A session asks for relief before the exchange's limit, and others at other times."""
 
     async def script(peer: Peer) -> None:
         await peer.grant()
@@ -683,10 +727,8 @@ async def test_the_age_of_sessions_is_spread(
 
     scene.script(script)
     scene.dice = dice
-    ending = await scene.live(make_connection(max_session_s=7200))
-    assert ending.reason == Ending.HANDOVER
     planned_s = (7200 - AGE_MARGIN_S) * (1 - AGE_SPREAD * dice)
-    assert trio.current_time() == pytest.approx(planned_s)
+    assert await scene.wait_relief(make_connection(max_session_s=7200)) == pytest.approx(planned_s)
 
 
 async def test_a_short_life_has_a_short_margin(
@@ -700,8 +742,7 @@ async def test_a_short_life_has_a_short_margin(
 
     scene.script(script)
     scene.dice = 0.0
-    await scene.live(make_connection(max_session_s=300))
-    assert trio.current_time() == pytest.approx(150)
+    assert await scene.wait_relief(make_connection(max_session_s=300)) == pytest.approx(150)
 
 
 # Handshakes that fail.

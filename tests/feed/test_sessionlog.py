@@ -9,18 +9,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from trio_collector import metrics
-from trio_collector.errors import SessionEnded, UnreadableFrame
+from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed.continuity import Duplicate, Gap
+from trio_collector.feed.drift import News
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import Finding
-from trio_collector.feed.sessionlog import MOST_KINDS, SessionLog
+from trio_collector.feed.sessionlog import SessionLog
+from trio_collector.feed.silence import Stale
 
 TRADES = Topic("btc", DataType.TRADE)
 BOOKS = Topic("btc", DataType.ORDERBOOK)
 ETH = Topic("eth", DataType.TRADE)
 NOW_US = 1_000
+RUN = 5
 STATUS = Stream("scripted", "btc", DataType.STATUS)
 
 
@@ -35,7 +38,7 @@ def entries() -> Iterator[list[Any]]:
 def ledger(make_connection: Callable[..., Connection], entries: list[Any]) -> SessionLog:
     """The log of the third session of a connection."""
     connection = make_connection("trade btc", "orderbook btc", "trade eth")
-    return SessionLog(connection, [TRADES, BOOKS, ETH], lambda: NOW_US, number=3)
+    return SessionLog(connection, [TRADES, BOOKS, ETH], lambda: NOW_US, number=3, run=RUN)
 
 
 def told(ledger: SessionLog) -> list[dict[str, Any]]:
@@ -44,7 +47,7 @@ def told(ledger: SessionLog) -> list[dict[str, Any]]:
     for batch in ledger.take():
         (frame,) = batch.frames
         row = orjson.loads(frame)
-        assert (row.pop("connection"), row.pop("session")) == ("feed", 3)
+        assert (row.pop("run"), row.pop("connection"), row.pop("session")) == (RUN, "feed", 3)
         rows.append(row)
     return rows
 
@@ -61,6 +64,7 @@ def test_rows_lie_beside_the_data(ledger: SessionLog) -> None:
     assert orjson.loads(batch.frames[0]) == {
         "event": "live",
         "data_type": "trade",
+        "run": RUN,
         "connection": "feed",
         "session": 3,
     }
@@ -104,16 +108,29 @@ def test_a_duplicate_is_only_a_row(ledger: SessionLog, entries: list[Any]) -> No
     assert entries == []
 
 
-def test_each_kind_is_named_once(ledger: SessionLog, entries: list[Any]) -> None:
-    """Kinds of kept messages are logged once, and only so many; unreadable ones are all counted."""
+def test_news_are_logged(ledger: SessionLog, entries: list[Any]) -> None:
+    """What an exchange sends for the first time is a warning; unreadable frames are counted."""
     before = value(metrics.unparsed, "scripted")
-    ledger.foreign("ticker")
-    ledger.foreign("ticker")
-    ledger.unreadable([UnreadableFrame("scripted", f"byte {n % 30}", b"?") for n in range(300)])
+    ledger.news([News("unknown field", {"field": "fee"})])
+    ledger.unreadable(300)
     assert value(metrics.unparsed, "scripted") == before + 300
-    kinds = [entry["kind"] for entry in entries]
-    assert kinds[:2] == ["ticker", "unreadable: byte 0"]
-    assert len(kinds) == len(set(kinds)) == MOST_KINDS
+    assert [(e["event"], e["field"], e["session"]) for e in entries] == [
+        ("unknown field", "fee", 3)
+    ]
+
+
+def test_silence_is_told_by_name(ledger: SessionLog, entries: list[Any]) -> None:
+    """A topic that fell silent is told from one that never had any data."""
+    ledger.stale(Stale(TRADES, 12.0, has_begun=True))
+    ledger.stale(Stale(ETH, 30.0, has_begun=False))
+    assert [(row["event"], row["limit_s"]) for row in told(ledger)] == [
+        ("stale", 12),
+        ("stale", 30),
+    ]
+    assert [(entry["event"], entry["topics"]) for entry in entries] == [
+        ("no data", ["btc trade"]),
+        ("subscribed, and no data ever came", ["eth trade"]),
+    ]
 
 
 def test_a_refusal_needs_a_person(ledger: SessionLog, entries: list[Any]) -> None:
@@ -169,3 +186,14 @@ def test_a_stop_is_no_disconnect(ledger: SessionLog, entries: list[Any]) -> None
     ledger.ended(SessionEnded(Ending.STOPPED), [TRADES], at_us=50, latest_us=40)
     assert [row["event"] for row in told(ledger)] == ["stopped"]
     assert entries[-1]["log_level"] == "info"
+
+
+def test_a_relief_is_in_the_ledger(ledger: SessionLog) -> None:
+    """Who was relieved, and from when to when both had data."""
+    ledger.live(BOOKS, 60)
+    ledger.live(TRADES, 70)
+    told(ledger)
+    ledger.relieved([TRADES], 2, until_us=90)
+    assert told(ledger) == [
+        {"event": "handover", "data_type": "trade", "from_session": 2, "from_us": 60, "to_us": 90}
+    ]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_collector.events import DataType, Topic
-from trio_collector.feed.silence import Silence
+from trio_collector.feed.rhythm import FixedRhythm, Rhythm
+from trio_collector.feed.silence import Silence, Stale
 
 BTC = Topic("btc", DataType.TRADE)
 ETH = Topic("eth", DataType.TRADE)
@@ -95,6 +96,72 @@ def test_at_the_deadline_a_topic_is_stale(
         silence.pause(pause_s)
     silence.heard(BTC, start + sum(pauses))
     assert silence.newly_stale(silence.next_deadline()) == [BTC]
+
+
+def test_stale_topics_are_told_with_their_limit() -> None:
+    """Each has the limit of its own rhythm; one that never began is told apart."""
+    limits = {BTC: FixedRhythm(30), ETH: FixedRhythm(60)}
+    silence = Silence([BTC, ETH], limits, 0)
+    silence.heard(BTC, 20)
+    assert silence.next_deadline() == 50
+    assert silence.judge(60) == [Stale(BTC, 30, True), Stale(ETH, 60, False)]
+    assert silence.judge(61) == []
+
+
+def test_rhythms_learn_what_lies_between_data() -> None:
+    """Pauses are no silence; neither is the time before the first data of a session."""
+    rhythm = Rhythm(90)
+    for session in range(3):
+        start = 10_000.0 * session
+        silence = Silence([BTC], {BTC: rhythm}, start)
+        now = start + 80
+        for _ in range(500):
+            silence.heard(BTC, now)
+            silence.pause(8)
+            now += 10
+        assert silence.newly_stale(now) == []
+    assert rhythm.limit_s == 10
+
+
+def test_rhythms_learn_of_verdicts() -> None:
+    """A silence that was judged too long makes the next judgement more patient."""
+    rhythm = Rhythm(90)
+    for start, limit_s in ((0, 90), (100, 180), (300, 360)):
+        silence = Silence([BTC], {BTC: rhythm}, start)
+        assert silence.next_deadline() == start + limit_s
+        assert silence.newly_stale(start + limit_s) == [BTC]
+
+
+def test_silence_counts_from_the_request() -> None:
+    """A topic that is asked for late has its time from then on; one that has data keeps its clock."""
+    silence = Silence([BTC, ETH], 90, 0)
+    silence.heard(BTC, 5)
+    silence.asked(BTC, 50)
+    silence.asked(ETH, 50)
+    assert silence.newly_stale(95) == [BTC]
+    assert silence.newly_stale(140) == [ETH]
+
+
+def test_what_is_asked_for_again_opens_afresh() -> None:
+    """The snapshot that follows a new request teaches nothing of the silence before it."""
+    limits = {}
+    for is_asked in (False, True):
+        rhythm = Rhythm(90)
+        silence, now = Silence([BTC, ETH], {BTC: rhythm, ETH: FixedRhythm(1e6)}, 0), 0.0
+        for _death in range(2):
+            for _ in range(1000):
+                now += 1
+                silence.heard(BTC, now)
+            now += 100
+            assert silence.newly_stale(now) == [BTC]
+            if is_asked:
+                silence.asked(BTC, now)
+            silence.heard(BTC, now + 1)
+        for _ in range(1000):
+            now += 1
+            silence.heard(BTC, now)
+        limits[is_asked] = rhythm.limit_s
+    assert limits == {False: 303, True: 10}
 
 
 def test_unknown_topics_are_not_watched() -> None:

@@ -9,12 +9,14 @@ from structlog.testing import capture_logs
 
 from trio_collector import metrics
 from trio_collector.events import DataType, Topic
-from trio_collector.feed.continuity import Continuity
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import FrameReader
 from trio_collector.feed.sessionlog import SessionLog
-from trio_collector.feed.standing import ACK_S, Standing
+from trio_collector.feed.standing import ACK_S, REBASE_S, SETTLE_S, Standing
 
 MakeConnection = Callable[..., Connection]
 
@@ -28,8 +30,15 @@ class Desk:
         topics = list(connection.topics)
         self.now = 0.0
         self.ledger = SessionLog(connection, topics, lambda: 0, number=1)
-        self.standing = Standing(connection, topics, self.ledger, 0)
-        self._reader = FrameReader(connection.adapter, topics, Continuity(frozenset(DataType)))
+        arbiter = Arbiter((), frozenset(DataType), lambda: self.now)
+        lane = arbiter.open_lane(lambda: None)
+        lane.enter(topics)
+        self.bases = Bases()
+        drift = Drift(connection.adapter, 0)
+        self.standing = Standing(
+            connection, topics, self.ledger, lane, self.bases, connection.open_rhythms(), drift, 0
+        )
+        self._reader = FrameReader(connection.adapter, topics, lane)
         self.requests = self.standing.start(0)
 
     def send(self) -> list[str]:
@@ -37,7 +46,7 @@ class Desk:
         requests, self.requests = self.requests, []
         for request in requests:
             self.standing.ask(request, self.now)
-            self.standing.sent(request)
+            self.standing.sent(request, self.now)
         return [request.text for request in requests]
 
     def read(self, *frames: str) -> None:
@@ -192,8 +201,8 @@ def test_one_silent_topic_is_told_once(open_desk: OpenDesk) -> None:
     assert desk.reason() is None
 
 
-def test_all_silent_is_the_end(open_desk: OpenDesk) -> None:
-    """When no topic has data, the session ends and the time-out is counted for its markets."""
+def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
+    """When no topic has data, the session is to be relieved, and the time-out is counted."""
     timeouts = metrics.message_timeouts.labels("scripted", "btc")
     before = timeouts._value.get()
     desk = open_desk("trade btc", "orderbook btc")
@@ -202,8 +211,12 @@ def test_all_silent_is_the_end(open_desk: OpenDesk) -> None:
     assert desk.standing.next_stale() == 90
     desk.standing.judge_silence(90)
     assert desk.told() == ["stale trade btc", "stale orderbook btc"]
-    assert desk.reason() == Ending.DATA_TIMEOUT
+    assert desk.reason() is None
+    assert desk.standing.leaving is not None
+    assert desk.standing.leaving.reason == Ending.DATA_TIMEOUT
     assert timeouts._value.get() == before + 1
+    desk.read("trade btc 1")
+    assert desk.standing.leaving is None
 
 
 def test_a_pause_is_held_against_nobody(open_desk: OpenDesk) -> None:
@@ -248,21 +261,106 @@ def test_controls_and_foreign_messages_are_readable(open_desk: OpenDesk) -> None
     assert desk.reason() is None
 
 
-def test_an_announced_end_is_a_handover(open_desk: OpenDesk) -> None:
-    """A notice of the exchange ends the session on purpose, with the exchange's words."""
+def test_an_announced_end_asks_for_relief(open_desk: OpenDesk) -> None:
+    """A notice of the exchange ends nothing yet; it is kept in the exchange's words."""
     desk = open_desk("trade btc")
     desk.read("bye maintenance at noon")
-    assert desk.reason() == Ending.HANDOVER
-    assert "maintenance at noon" in str(desk.standing.ending)
+    assert desk.reason() is None
+    assert "maintenance at noon" in str(desk.standing.leaving)
 
 
 def test_the_first_reason_stands(open_desk: OpenDesk) -> None:
     """What follows on the end does not change its reason."""
     desk = open_desk("trade btc")
-    desk.read("bye now")
     desk.read("no 1 why")
     desk.standing.judge_silence(90)
-    assert desk.reason() == Ending.HANDOVER
+    assert desk.reason() == Ending.SUBSCRIBE_FAILED
+
+
+BOOK = Topic("btc", DataType.ORDERBOOK)
+
+
+def test_a_book_with_a_hole_is_begun_afresh(open_desk: OpenDesk) -> None:
+    """It alone is unsubscribed and asked for again, its neighbours stay; until it comes, in a while
+    once more.
+    """
+    desk = open_desk(
+        "orderbook btc", "orderbook eth", "trade btc", has_delta_books=True, has_unsubscribe=True
+    )
+    desk.read("ack 1", "reset orderbook btc 1", "reset orderbook eth 1", "trade btc 1")
+    assert desk.bases.has(BOOK)
+    desk.read("orderbook btc 5", "trade btc 9", "orderbook eth 2")
+    assert not desk.bases.has(BOOK)
+    assert desk.send() == ["unsub 2 orderbook btc", "sub 3 orderbook btc"]
+    desk.told()
+    desk.read("ack 3", "orderbook btc 6")
+    assert desk.told() == ["subscribed orderbook btc"]
+    assert desk.requests == []
+    desk.now = REBASE_S
+    desk.read("orderbook btc 7")
+    assert desk.send() == ["unsub 4 orderbook btc", "sub 5 orderbook btc"]
+    desk.read("ack 5", "reset orderbook btc 8")
+    assert desk.bases.has(BOOK)
+    desk.now *= 3
+    desk.read("orderbook btc 9")
+    assert desk.requests == []
+
+
+def test_a_hole_in_a_connection_concerns_all_books(open_desk: OpenDesk) -> None:
+    """Where only the connection tells of holes, each of its books may have one."""
+    desk = open_desk("orderbook btc", "orderbook eth", has_delta_books=True, has_unsubscribe=True)
+    desk.read("ack 1", "seq 1; beat", "seq 3; beat")
+    assert desk.send() == [
+        "unsub 2 orderbook btc, orderbook eth",
+        "sub 3 orderbook btc, orderbook eth",
+    ]
+
+
+def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
+    """A book whose whole comes by HTTP is fetched when it goes live, and when it has a hole."""
+    desk = open_desk("orderbook btc", "trade btc", has_delta_books=True, rest_url="http://x.test")
+    assert desk.standing.take_fetches(0) == []
+    desk.read("ack 1", "orderbook btc 1", "trade btc 1")
+    assert desk.standing.take_fetches(0) == [BOOK]
+    assert desk.standing.take_fetches(1000) == []  # it is being tried
+    desk.standing.note_base(BOOK, 7)
+    desk.read("orderbook btc 5")
+    assert desk.standing.take_fetches(0) == [BOOK]
+    assert desk.requests == []
+
+
+def test_a_silent_topic_is_asked_for_again(open_desk: OpenDesk) -> None:
+    """One that fell silent among others gets a new subscription, once for each silence."""
+    desk = open_desk("trade btc", "trade eth", has_unsubscribe=True)
+    desk.read("ack 1", "trade btc 1", "trade eth 1")
+    desk.now = 60
+    desk.read("trade btc 2")
+    desk.requests += desk.standing.judge_silence(90)
+    assert desk.send() == ["unsub 2 trade eth", "sub 3 trade eth"]
+    assert desk.standing.judge_silence(100) == []
+
+
+def test_who_lags_behind(open_desk: OpenDesk) -> None:
+    """A session carries a topic with its first data; or when it was granted and no one has data."""
+    old, new = open_desk("trade btc", "trade eth"), open_desk("trade btc", "trade eth")
+    btc, eth = Topic("btc", DataType.TRADE), Topic("eth", DataType.TRADE)
+    old.read("ack 1", "trade btc 1")
+    assert new.standing.lags(old.standing, 0) == [btc, eth]
+    new.now = 20
+    new.read("ack 1", "trade btc 2")
+    assert new.standing.lags(old.standing, 20) == [eth]
+    assert new.standing.lags(old.standing, 20 + SETTLE_S) == []
+    old.now = 25
+    old.read("trade eth 1")
+    assert new.standing.lags(old.standing, 20 + SETTLE_S) == [eth]
+
+
+def test_who_was_refused_lags_behind(open_desk: OpenDesk) -> None:
+    """A session that may not have what another has does not carry it."""
+    old, new = open_desk("trade btc", "trade eth"), open_desk("trade btc", "trade eth")
+    old.read("ack 1", "trade btc 1", "trade eth 1")
+    new.read("trade btc 2", "no trade eth why")
+    assert new.standing.lags(old.standing, 1000) == [Topic("eth", DataType.TRADE)]
 
 
 def test_a_wish_is_granted(open_desk: OpenDesk) -> None:

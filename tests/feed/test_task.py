@@ -3,32 +3,40 @@
 import math
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 from trio_collector import metrics
 from trio_collector.backoff import JITTER
+from trio_collector.beginnings import Beginnings
 from trio_collector.budget import ByteBudget
 from trio_collector.config import WebsocketSection
 from trio_collector.errors import SessionEnded
-from trio_collector.events import Batch, ConnectionSequence, DataType, Event, Topic
-from trio_collector.exchanges.adapter import Rate
+from trio_collector.events import Batch, ConnectionSequence, DataType, Event, Stream, Topic
+from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed import task
-from trio_collector.feed.continuity import Continuity, Gap
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.context import FeedContext
+from trio_collector.feed.continuity import Gap
 from trio_collector.feed.ending import Ending
+from trio_collector.feed.leg import HEALTHY_S, RELIEF_S
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.session import FeedContext
-from trio_collector.feed.task import HEALTHY_S, run_feed
-from trio_collector.rates import Throttle
+from trio_collector.feed.rhythm import Rhythm
+from trio_collector.feed.task import run_feed
+from trio_collector.feed.venue import Venue
 
 MakeConnection = Callable[..., Connection]
 
 INITIAL_S, LONGEST_S = 1.0, 60.0
 BTC, ETH = Topic("btc", DataType.TRADE), Topic("eth", DataType.TRADE)
+FOREVER = math.inf
 
 
 class Life(NamedTuple):
@@ -39,6 +47,9 @@ class Life(NamedTuple):
     carried_s: float = 0.0
     refused: frozenset[Topic] = frozenset()
     retry_after_s: float | None = None
+    code: int | None = None
+    asks_relief_s: float = FOREVER  # when it wants to be relieved
+    carries_s: float = 0.0  # when it carries its topics
 
 
 class Begun(NamedTuple):
@@ -47,6 +58,11 @@ class Begun(NamedTuple):
     at: float
     number: int
     topics: list[Topic]
+    leg: int
+
+
+def venue_of(*connects: Rate) -> Venue:
+    return Venue(Limits(connects=connects, topics_per_connection=100))
 
 
 class Lives:
@@ -54,10 +70,12 @@ class Lives:
 
     def __init__(self, *lives: Life) -> None:
         self.begun: list[Begun] = []
+        self.sessions: list[FakeSession] = []
         self.stop = trio.Event()
-        self.throttle = Throttle([])
+        self.venue = venue_of()
         self.dice = random.Random(7)
-        self.continuity = Continuity()  # of the latest session
+        self.beginnings = Beginnings()
+        self.whole_books = True
         self._lives = iter(lives)
 
     def create(
@@ -65,14 +83,19 @@ class Lives:
         _connection: Connection,
         _context: FeedContext,
         _to_writer: trio.MemorySendChannel[Batch],
-        continuity: Continuity,
+        arbiter: Arbiter,
+        bases: Bases,
+        rhythms: Mapping[Topic, Rhythm],
         *,
         number: int,
         topics: list[Topic],
+        leg: int,
     ) -> "FakeSession":
-        self.continuity = continuity
-        self.begun.append(Begun(trio.current_time(), number, topics))
-        return FakeSession(next(self._lives), self.stop)
+        self.begun.append(Begun(trio.current_time(), number, topics, leg))
+        assert rhythms.keys() >= set(topics)
+        session = FakeSession(next(self._lives), self.stop, arbiter, bases, number)
+        self.sessions.append(session)
+        return session
 
     def delays(self, *lasted_s: float) -> list[float]:
         """Return how long the feed waited after each session."""
@@ -84,11 +107,15 @@ class Lives:
         """Run the feed until it ends, and check that it has closed its way to the writer."""
         context = FeedContext(
             websocket=WebsocketSection(
-                initial_retry_delay_secs=INITIAL_S, max_retry_delay_secs=LONGEST_S
+                initial_retry_delay_secs=INITIAL_S,
+                max_retry_delay_secs=LONGEST_S,
+                whole_books=self.whole_books,
             ),
             budget=ByteBudget(1),
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            throttles={"scripted": self.throttle},
+            venues={"scripted": self.venue},
+            drifts={},
+            beginnings=self.beginnings,
             stop=self.stop,
             now_us=lambda: 0,
             random=self.dice.random,
@@ -103,19 +130,61 @@ class Lives:
 class FakeSession:
     """Lives as `life` says, or until `stop`; as STOPPED, which it is told last, it sets that."""
 
-    def __init__(self, life: Life, stop: trio.Event) -> None:
-        self._life = life
-        self._stop = stop
+    def __init__(
+        self, life: Life, stop: trio.Event, arbiter: Arbiter, bases: Bases, number: int
+    ) -> None:
+        self.arbiter = arbiter
+        self.bases = bases
+        self.number = number
         self.carried_s = life.carried_s
         self.refused = set(life.refused)
+        self.wants_relief = trio.Event()
+        self.relieved: list[int] = []  # the numbers of those that it has relieved
+        self.needed: list[Topic] = []  # books
+        self.ended_at = FOREVER
+        self._life = life
+        self._stop = stop
+        self._began = trio.current_time()
+        self._ended = trio.Event()
+        self._ending = SessionEnded(life.reason, retry_after_s=life.retry_after_s, code=life.code)
+
+    def end(self, ending: SessionEnded) -> None:
+        if not self._ended.is_set():
+            self._ending = ending
+            self._ended.set()
+
+    @property
+    def leaving(self) -> SessionEnded | None:
+        return SessionEnded(Ending.HANDOVER) if self.wants_relief.is_set() else None
+
+    def lags(self, _other: "FakeSession") -> list[Topic]:
+        return [BTC] if trio.current_time() < self._began + self._life.carries_s else []
+
+    def note_relieved(self, other: "FakeSession") -> None:
+        self.relieved.append(other.number)
+
+    def need_book(self, topic: Topic) -> None:
+        self.needed.append(topic)
 
     async def run(self) -> SessionEnded:
         if self._life.reason == Ending.STOPPED:
             self._stop.set()
-        with trio.move_on_after(self._life.lasted_s):
-            await self._stop.wait()
-            return SessionEnded(Ending.STOPPED)
-        return SessionEnded(self._life.reason, retry_after_s=self._life.retry_after_s)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_stop)
+            nursery.start_soon(self._ask_relief)
+            with trio.move_on_after(self._life.lasted_s):
+                await self._ended.wait()
+            nursery.cancel_scope.cancel()
+        self.ended_at = trio.current_time()
+        return self._ending
+
+    async def _watch_stop(self) -> None:
+        await self._stop.wait()
+        self.end(SessionEnded(Ending.STOPPED))
+
+    async def _ask_relief(self) -> None:
+        await trio.sleep(self._life.asks_relief_s)
+        self.wants_relief.set()
 
 
 @pytest.fixture
@@ -176,23 +245,132 @@ async def test_only_a_healthy_session_resets_the_delay(
     assert delays[6] < 2
 
 
-async def test_a_handover_is_followed_at_once(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
+async def test_a_session_is_relieved(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
 ) -> None:
-    """A session that was left on purpose has its successor without delay, a quiet one, too."""
-    lives = [Life()] * 5 + [Life(Ending.HANDOVER, lasted_s=HEALTHY_S)] * 3
-    sessions = live(*lives)
-    await sessions.run(make_connection())
-    assert sessions.delays(*(life.lasted_s for life in lives))[5:] == [0, 0, 0]
+    """The next session is begun beside the first, which ends when the next carries its topics."""
+    sessions = live(Life(lasted_s=FOREVER, asks_relief_s=1000), Life(lasted_s=FOREVER, carries_s=5))
+    nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(2000)
+    first, second = sessions.sessions
+    assert [begun.at for begun in sessions.begun] == [0, 1000]
+    assert first.ended_at == pytest.approx(1005, abs=0.2)
+    assert second.ended_at == FOREVER
+    assert second.relieved == [1]
+    sessions.stop.set()
+
+
+async def test_a_relief_that_fails(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """The first session stays, and another one is tried, ever more seldom, until one carries."""
+    sessions = live(
+        Life(lasted_s=FOREVER, asks_relief_s=1000),
+        Life(Ending.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
+        Life(Ending.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
+        Life(lasted_s=FOREVER, carries_s=FOREVER),
+        Life(lasted_s=FOREVER, carries_s=1),
+    )
+    nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(3000)
+    starts = [begun.at - 1000 for begun in sessions.begun[1:]]
+    assert starts == pytest.approx([0, 2, 5, 5 + RELIEF_S + 4], rel=0.25)
+    assert [session.ended_at < 3000 for session in sessions.sessions] == [True] * 4 + [False]
+    assert sessions.sessions[0].ended_at == pytest.approx(sessions.begun[-1].at + 1, abs=0.2)
+    assert sessions.sessions[-1].relieved == [1]
+    sessions.stop.set()
+
+
+async def test_a_session_that_ends_before_it_is_relieved(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """What was to relieve it is then the next session, without any delay."""
+    sessions = live(
+        Life(lasted_s=1001, asks_relief_s=1000), Life(lasted_s=FOREVER, carries_s=FOREVER)
+    )
+    nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(3000)
+    assert [begun.at for begun in sessions.begun] == [0, 1000]
+    assert sessions.sessions[1].ended_at == FOREVER
+    assert sessions.sessions[1].relieved == []
+    sessions.stop.set()
 
 
 async def test_an_exchange_that_always_announces_its_end(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
 ) -> None:
-    """Where every session is to be left as soon as it is open, the feed backs off."""
-    sessions = live(*[Life(Ending.HANDOVER, lasted_s=1)] * 6)
-    await sessions.run(make_connection())
-    assert sessions.delays(*[1.0] * 6)[-1] > 10
+    """Where every session is to be relieved as soon as it is open, the feed backs off."""
+    sessions = live(*[Life(lasted_s=FOREVER, asks_relief_s=1)] * 100)
+    nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(1000)
+    assert len(sessions.begun) < 40
+    sessions.stop.set()
+
+
+async def test_two_legs(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """Two sessions live side by side with one arbiter; when one ends, the other stays."""
+    sessions = live(Life(lasted_s=FOREVER), Life(lasted_s=100), Life(lasted_s=FOREVER))
+    connection = msgspec.structs.replace(make_connection(), legs=2)
+    reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
+    before = reconnects._value.get()
+    nursery.start_soon(sessions.run, connection)
+    await trio.sleep(1000)
+    assert [begun.number for begun in sessions.begun] == [1, 2, 3]
+    first, second, third = (begun.leg for begun in sessions.begun)
+    assert {first, second} == {0, 1}
+    assert third == second
+    assert sessions.sessions[0].ended_at == FOREVER
+    assert len({id(session.arbiter) for session in sessions.sessions}) == 1
+    assert reconnects._value.get() == before + 1
+    sessions.stop.set()
+
+
+async def test_a_ban_holds_for_all(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """An address that is told to stay away connects for no other feed, either."""
+    banned = Life(Ending.REJECTED_HANDSHAKE, code=418, retry_after_s=600)
+    sessions = live(banned, Life(lasted_s=10), *[Life(lasted_s=FOREVER)] * 2)
+    for _ in range(2):
+        nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(1000)
+    assert [begun.at < 600 for begun in sessions.begun] == [True, True, False, False]
+    sessions.stop.set()
+
+
+async def test_a_file_that_begins_without_its_book(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """The book is asked for when a segment has begun without one, and only then."""
+    sessions = live(Life(lasted_s=FOREVER))
+    connection = make_connection("orderbook btc", "trade btc", has_delta_books=True)
+    nursery.start_soon(sessions.run, connection)
+    await trio.sleep(1)
+    (session,) = sessions.sessions
+    book, stream = Topic("btc", DataType.ORDERBOOK), Stream("scripted", "btc", DataType.ORDERBOOK)
+    session.bases.note(book, 100)
+    sessions.beginnings.tell(stream, 100)
+    sessions.beginnings.tell(stream._replace(data_type=DataType.TRADE), 200)
+    assert session.needed == []
+    sessions.beginnings.tell(stream, 101)
+    assert session.needed == [book]
+    sessions.stop.set()
+
+
+async def test_whole_books_are_turned_off(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """With `whole_books = false` a file begins as it comes."""
+    sessions = live(Life(lasted_s=FOREVER))
+    sessions.whole_books = False
+    connection = make_connection("orderbook btc", has_delta_books=True)
+    nursery.start_soon(sessions.run, connection)
+    await trio.sleep(1)
+    sessions.beginnings.tell(Stream("scripted", "btc", DataType.ORDERBOOK), 101)
+    assert sessions.sessions[0].needed == []
+    sessions.stop.set()
 
 
 async def test_retry_after_is_heeded(
@@ -237,18 +415,17 @@ async def test_when_all_is_refused_all_is_tried_again(
 
 
 async def test_what_a_session_leaves_to_the_next(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
 ) -> None:
     """The ids of streams are kept over sessions, the count of a connection's frames is not."""
-    sessions = live(Life(lasted_s=10), Life(lasted_s=10))
-    nursery.start_soon(sessions.run, make_connection())
-    await trio.sleep(5)
-    assert sessions.continuity.check_connection(ConnectionSequence(7)) is None
-    assert sessions.continuity.check(Event("btc", DataType.TRADE, "5", None, 4, 5)) is None
-    await trio.sleep(10)
-    assert [begun.number for begun in sessions.begun] == [1, 2]
-    assert sessions.continuity.check_connection(ConnectionSequence(0)) is None
-    gap = sessions.continuity.check(Event("btc", DataType.TRADE, "9", None, 8, 9))
+    sessions = live(Life(lasted_s=10))
+    await sessions.run(make_connection())
+    first, second = (each.arbiter.open_lane(lambda: None) for each in sessions.sessions)
+    assert first.check_connection(ConnectionSequence(7)) is None
+    assert second.check_connection(ConnectionSequence(0)) is None
+    trades = DataType.TRADE
+    assert first.continuity_of(trades).check(Event("btc", trades, "5", None, 4, 5)) is None
+    gap = second.continuity_of(trades).check(Event("btc", trades, "9", None, 8, 9))
     assert gap == Gap(5, 8, 3)
 
 
@@ -257,22 +434,28 @@ async def test_connects_share_the_exchanges_limit(
 ) -> None:
     """All feeds of an exchange together connect no faster than it allows."""
     sessions = live(*[Life(lasted_s=math.inf)] * 5)
-    sessions.throttle = Throttle([Rate(2, 1.0)])
+    sessions.venue = venue_of(Rate(2, 1.0))
     for _ in range(5):
         nursery.start_soon(sessions.run, make_connection())
     await trio.sleep(10)
-    assert [begun.at for begun in sessions.begun] == [0, 0, 1, 1, 2]
+    starts = [begun.at for begun in sessions.begun]
+    assert len(starts) == 5
+    assert all(third - first > 1.0 for first, third in zip(starts, starts[2:], strict=False))
     sessions.stop.set()
 
 
-async def test_reconnects_keep_to_the_limit_too(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
+async def test_reliefs_keep_to_the_limit_too(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
 ) -> None:
-    """A handover at once is still a connect, and waits for its turn."""
-    sessions = live(*[Life(Ending.HANDOVER, lasted_s=HEALTHY_S)] * 2)
-    sessions.throttle = Throttle([Rate(1, 100.0)])
-    await sessions.run(make_connection())
-    assert [begun.at for begun in sessions.begun] == [0, 100, 200]
+    """To relieve a session takes a connect, which waits for its turn."""
+    sessions = live(*[Life(lasted_s=FOREVER, asks_relief_s=HEALTHY_S)] * 10)
+    sessions.venue = venue_of(Rate(1, 100.0))
+    nursery.start_soon(sessions.run, make_connection())
+    await trio.sleep(250)
+    starts = [begun.at for begun in sessions.begun]
+    assert len(starts) == 3
+    assert all(later - earlier > 100 for earlier, later in pairwise(starts))
+    sessions.stop.set()
 
 
 @pytest.mark.parametrize(
@@ -308,8 +491,8 @@ async def test_a_stop_before_the_first_session(
 ) -> None:
     """A feed that waits for its first connect when the stop comes never connects."""
     sessions = live()
-    sessions.throttle = Throttle([Rate(1, 100.0)])
-    sessions.throttle.reserve(0)
+    sessions.venue = venue_of(Rate(1, 100.0))
+    await sessions.venue.connect_turn(0)
     sessions.stop.set()
     await sessions.run(make_connection())
     assert sessions.begun == []

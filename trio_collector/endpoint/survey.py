@@ -115,7 +115,7 @@ def _stream(
         connection=each.connection,
         state=each.state,
         was_subscribed=each.was_subscribed,
-        is_dead=each.state != StreamState.STOPPED and silence_s > connection.data_timeout_s,
+        is_dead=_is_dead(each.state, silence_s, connection.data_timeout_s),
         rows=each.rows,
         rows_per_s=round(past.rates.recent(RATE_SAMPLES), 1) if past else 0.0,
         age_s=None if each.latest_us is None else round(silence_s, 1),
@@ -124,6 +124,16 @@ def _stream(
         latest_gap_age_s=_age_of(each.latest_gap_us, now_us),
         detail=_detail(each, connection),
     )
+
+
+def _is_dead(state: StreamState, silence_s: float, limit_s: float) -> bool:
+    """Return whether a stream has no data for too long.
+
+    While a session carries it, that one knows what the stream is used to; else `limit_s` counts.
+    """
+    if state in (StreamState.LIVE, StreamState.STALE):
+        return state is StreamState.STALE
+    return state is not StreamState.STOPPED and silence_s > limit_s
 
 
 def _detail(stream: StreamVitals, connection: ConnectionVitals) -> str:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trio_collector.events import ConnectionSequence, DataType, Event
+from trio_collector.events import ConnectionSequence, DataType, Event, Topic
 
 
 class Gap(NamedTuple):
@@ -68,6 +68,11 @@ class Continuity:
     def start_session(self) -> None:
         """Forget the connection's count; ids of streams are kept."""
         self._due = None
+
+    def reached(self, topic: Topic) -> int | None:
+        """Return the id that the stream of `topic` has reached; None if it has none."""
+        covered = self._streams.get(topic)
+        return None if covered is None else covered.last_id
 
     def check(self, event: Event) -> Gap | Duplicate | None:
         """Return what `event` proves about its stream."""

@@ -29,8 +29,8 @@ class Ending(enum.StrEnum):
     BUG = "bug"  # an error that nobody planned; the log has its traceback
 
 
-# Ends that say nothing about the exchange's health: the next session need not wait.
-PLANNED = frozenset({Ending.HANDOVER, Ending.STOPPED})
+# HTTP statuses that concern whoever connects from this address, not one connection.
+BANNED = frozenset({418, 429})
 
 # Codes that the WebSocket library reports for what our side found wrong in the peer's bytes.
 # https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1

@@ -18,6 +18,7 @@ from trio_collector.config import Market, WebsocketSection
 from trio_collector.errors import ConfigError, Problem
 from trio_collector.events import DATA_TYPE_OF, Stream, Topic
 from trio_collector.exchanges.adapter import Adapter, Subscription, topic_of
+from trio_collector.feed.rhythm import FixedRhythm, Rhythm
 
 # A feed without data for this many timeouts is stale: the Rust collector's rule, kept so that its
 # configured values mean what they meant.
@@ -31,6 +32,13 @@ class Connection(msgspec.Struct, frozen=True):
     adapter: Adapter
     subscriptions: tuple[Subscription, ...]
     data_timeout_s: float
+    legs: int = 1  # so many sessions carry it side by side
+    learns_timeout: bool = False  # `data_timeout_s` is where learning begins, else what counts
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each leg is called; the first one as the connection."""
+        return (self.name, *(f"{self.name} #{leg}" for leg in range(2, self.legs + 1)))
 
     @property
     def topics(self) -> dict[Topic, Subscription]:
@@ -40,6 +48,11 @@ class Connection(msgspec.Struct, frozen=True):
     @property
     def streams(self) -> list[Stream]:
         return [Stream(self.adapter.name, *topic) for topic in self.topics]
+
+    def open_rhythms(self) -> dict[Topic, Rhythm]:
+        """Return how long each topic may be silent, as far as is known before the first data."""
+        rhythm = Rhythm if self.learns_timeout else FixedRhythm
+        return {topic: rhythm(self.data_timeout_s) for topic in self.topics}
 
 
 def plan_connections(
@@ -85,7 +98,12 @@ def _plan_market(
     for start in range(0, len(wanted), size):
         subscriptions = tuple(wanted[start : start + size])
         yield Connection(
-            _name(adapter, subscriptions), adapter, subscriptions, timeout_s * TIMEOUTS_TO_STALE
+            _name(adapter, subscriptions),
+            adapter,
+            subscriptions,
+            timeout_s * TIMEOUTS_TO_STALE,
+            legs=market.connections,
+            learns_timeout=market.data_timeout_secs is None,
         )
 
 

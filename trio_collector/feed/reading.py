@@ -3,6 +3,8 @@
 Each frame becomes a row in every stream that it concerns, and a row in `unparsed` if it concerns
 none: because no adapter can read it, or because it is of a kind that is not collected. Controls
 and what the ids say about missing messages are handed to the session, which acts on them.
+
+Where other sessions carry the same topics, the lane says which rows are kept.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ from trio_collector.events import (
     Topic,
 )
 from trio_collector.exchanges.adapter import Adapter
-from trio_collector.feed.continuity import Continuity, Duplicate, Gap
+from trio_collector.feed.arbiter import Lane, Verdict
+from trio_collector.feed.continuity import Duplicate, Gap
 
 # The symbol of unparsed rows on a connection with several markets. Normalised symbols hold no
 # underscore, so no market is called this.
@@ -28,37 +31,53 @@ CONNECTION = "_connection"
 
 
 class Finding(NamedTuple):
-    """What the ids say about `topic`; about the whole connection where that is None."""
+    """What the ids say about `topic`; about the whole connection where that is None.
+
+    `at_us` is when it was found, if that was not with the rows that it comes with.
+    """
 
     topic: Topic | None
     finding: Gap | Duplicate
+    at_us: int | None = None
 
 
 class Rows(NamedTuple):
     """What one read of the socket held."""
 
     frames: int
-    batches: list[Batch]
+    batches: list[Batch]  # one without rows tells that its topic was heard
     controls: list[Control]
     findings: list[Finding]
     unreadable: list[UnreadableFrame]
+    resets: list[Topic]  # what was started afresh
+
+
+class _Held(NamedTuple):
+    """Rows of one read that are held back."""
+
+    batch: Batch
+    findings: list[Gap | Duplicate]
 
 
 class FrameReader:
-    """Reads the frames of one connection."""
+    """Reads the frames of one session."""
 
-    def __init__(self, adapter: Adapter, topics: Sequence[Topic], continuity: Continuity) -> None:
+    def __init__(self, adapter: Adapter, topics: Sequence[Topic], lane: Lane) -> None:
         self._adapter = adapter
-        self._continuity = continuity
+        self._lane = lane
+        self._continuity = {each: lane.continuity_of(each) for each in DataType}
         symbols = {topic.symbol for topic in topics}
         symbol = symbols.pop() if len(symbols) == 1 else CONNECTION
         self.unparsed = Stream(adapter.name, symbol, DataType.UNPARSED)
+        self._repeated = 0
 
     def read(self, received_us: int, frames: Sequence[bytes]) -> Rows:
         """Return what `frames`, which came with one read at `received_us`, hold."""
         parse = self._adapter.parse_message
-        rows = Rows(len(frames), [], [], [], [])
+        is_shared = self._lane.is_shared
+        rows = Rows(len(frames), [], [], [], [], [])
         batches: dict[tuple[str, DataType], Batch] = {}
+        held: dict[Topic, _Held] = {}
         for frame in frames:
             try:
                 parsed = parse(frame)
@@ -76,19 +95,69 @@ class FrameReader:
                 if batch is None:
                     batch = self._open_batch(rows, item, received_us)
                     batches[item.symbol, item.data_type] = batch
+                if item.is_reset:
+                    rows.resets.append(Topic(item.symbol, item.data_type))
+                if is_shared:
+                    self._judge(rows, batch, held, item, frame)
+                    continue
                 batch.append(item.sequence_id, item.exchange_us, frame)
                 if item.last_id is not None:
                     self._check(rows, item)
             if is_foreign:
                 self._keep_unparsed(rows, received_us, frame)
-        return rows
+        for each in held.values():
+            self._lane.hold(each.batch, each.findings)
+        return self._with_released(rows)
+
+    def take_repeated(self) -> int:
+        """Return how many rows another session had brought before, since the last call."""
+        repeated, self._repeated = self._repeated, 0
+        return repeated
 
     def keep(self, received_us: int, frames: Sequence[bytes]) -> Rows:
         """Return `frames` as they came: for when reading them is what failed."""
-        rows = Rows(len(frames), [], [], [], [])
+        rows = Rows(len(frames), [], [], [], [], [])
         for frame in frames:
             self._keep_unparsed(rows, received_us, frame)
         return rows
+
+    def _judge(
+        self,
+        rows: Rows,
+        batch: Batch,
+        held: "dict[Topic, _Held]",
+        event: Event,
+        frame: bytes,
+    ) -> None:
+        """Keep a row, hold it back, or drop it as a repetition, as the lane says."""
+        verdict, finding = self._lane.judge(event, batch.received_us)
+        topic = Topic(event.symbol, event.data_type)
+        if verdict is Verdict.DROP:
+            self._repeated += 1
+        elif verdict is Verdict.KEEP:
+            batch.append(event.sequence_id, event.exchange_us, frame)
+            if finding is not None:
+                rows.findings.append(Finding(topic, finding))
+        else:
+            waiting = held.get(topic)
+            if waiting is None:
+                waiting = held[topic] = _Held(Batch(batch.stream, batch.received_us), [])
+            waiting.batch.append(event.sequence_id, event.exchange_us, frame)
+            if finding is not None:
+                waiting.findings.append(finding)
+
+    def _with_released(self, rows: Rows) -> Rows:
+        """Return `rows`, behind what is no longer held back."""
+        for hole in self._lane.take_holes():
+            rows.findings.append(Finding(hole.topic, hole.gap, hole.at_us))
+        released = self._lane.take_released()
+        if not released:
+            return rows
+        for each in released:
+            topic = Topic(each.batch.stream.symbol, each.batch.stream.data_type)
+            found = [Finding(topic, what, each.batch.received_us) for what in each.findings]
+            rows.findings[:0] = found
+        return rows._replace(batches=[*(each.batch for each in released), *rows.batches])
 
     def _open_batch(self, rows: Rows, event: Event, received_us: int) -> Batch:
         stream = Stream(self._adapter.name, event.symbol, event.data_type)
@@ -97,7 +166,7 @@ class FrameReader:
         return batch
 
     def _check(self, rows: Rows, event: Event) -> None:
-        finding = self._continuity.check(event)
+        finding = self._continuity[event.data_type].check(event)
         if finding is not None:
             rows.findings.append(Finding(Topic(event.symbol, event.data_type), finding))
 
@@ -105,7 +174,7 @@ class FrameReader:
         if not isinstance(item, ConnectionSequence):
             rows.controls.append(item)
             return
-        finding = self._continuity.check_connection(item)
+        finding = self._lane.check_connection(item)
         if finding is not None:
             rows.findings.append(Finding(None, finding))
 

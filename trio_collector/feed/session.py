@@ -1,57 +1,55 @@
 """One life of a connection: connect, subscribe, receive, and one reason for its end.
 
     session nursery
-      receive             rows to the writer, until all that was read is on its way
+      intake              rows to the writer, until all that was read is on its way
       transport scope     cancelled by whatever ends the session
         trio-websocket    handshake, control frames, close codes
         ask               subscribe requests, at the rate that the exchange allows
+        fetch             whole books, where they come by HTTP
         keep alive        pings, as the adapter says
         watch             close frames · silence · acks · age · the wish to stop
 
 Whatever ends a session calls `end` with its reason; the first one stands. That cancels the
-transport scope, and no more is read. `receive` lives outside of it, so that every frame that was
-read reaches the writer, also when the session is told to stop. It is also the one task that parses,
-so rows are sent in the order in which their frames came. What they mean for the session is judged
-in `standing`.
+transport scope, and no more is read. The intake lives outside of it, so that every frame that was
+read reaches the writer, also when the session is told to stop. What frames mean for the session is
+judged in `standing`.
 
 Two clocks run: any byte (the transport is alive) and data for each topic (the feed is alive);
 heartbeats and pongs count for the first alone. A session ends when all of its topics are stale. A
-single one that is silent among others is reported by name and left alone. While rows wait for the
-writer nothing is read, and the clocks stand still: a slow disk is not the exchange's silence.
+single one that is silent among others is reported by name and asked for again. While rows wait for
+the writer nothing is read, and the clocks stand still: a slow disk is not the exchange's silence.
+
+A session whose end is known ahead, by its age or by a notice, asks to be *relieved* and goes on;
+whoever runs it ends it when the next one carries its topics.
 """
 
 import contextlib
 import math
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
-import msgspec
 import trio
 import trio_websocket
 
-from trio_collector.budget import ByteBudget
-from trio_collector.config import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.connect import connect_stream
-from trio_collector.feed.continuity import Continuity
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.context import FeedContext
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.failure import closed_session, ending_of
+from trio_collector.feed.fetch import fetch_book
+from trio_collector.feed.intake import Intake
 from trio_collector.feed.keepalive import run_keepalive, send_message
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.reading import FrameReader, Rows
+from trio_collector.feed.rhythm import REVIEW_S, Rhythm
 from trio_collector.feed.sessionlog import SessionLog
-from trio_collector.feed.standing import Standing
 from trio_collector.feed.transport import FrameStream, Received, open_websocket
 from trio_collector.rates import Throttle
-from trio_collector.vitals import Vitals
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
 CLOSE_S = 0.5  # our close frame is a courtesy
-# Reads between the socket and the parser; the byte budget does not count them.
-READS_WAITING = 16
 
 # Leaving this long before the exchange's own limit keeps the choice of the moment ours; and
 # sessions that were opened together must not all be replaced together.
@@ -62,70 +60,117 @@ AGE_SPREAD = 0.1
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
-class FeedContext(msgspec.Struct, frozen=True):
-    """What all feeds of the process share."""
-
-    websocket: WebsocketSection
-    budget: ByteBudget
-    ssl_context: ssl.SSLContext
-    throttles: Mapping[str, Throttle]  # of connects, by exchange
-    stop: trio.Event
-    now_us: Callable[[], int]
-    random: Callable[[], float]  # 0 <= x < 1
-    vitals: Vitals = msgspec.field(default_factory=Vitals)
-    connect: Callable[[str, ssl.SSLContext], Awaitable[trio.abc.Stream]] = connect_stream
-
-
 class Session:
-    """One session of `connection`; `run` lives it and says why it ended."""
+    """One session of `connection`; `run` lives it and says why it ended.
+
+    It shares `arbiter` and `bases` with the other sessions of the connection, and `rhythms` with
+    those of its leg.
+    """
 
     def __init__(
         self,
         connection: Connection,
         context: FeedContext,
         to_writer: trio.MemorySendChannel[Batch],
-        continuity: Continuity,
+        arbiter: Arbiter,
+        bases: Bases,
+        rhythms: Mapping[Topic, Rhythm],
         *,
         number: int,
         topics: list[Topic],
+        leg: int = 0,
     ) -> None:
+        self.number = number
+        self.wants_relief = trio.Event()
+        self.ended_us: int | None = None
+        self._planned_end: SessionEnded | None = None
+        self._connection = connection
         self._adapter = connection.adapter
+        self._url = connection.adapter.websocket_url(leg)
         self._context = context
-        self._to_writer = to_writer
-        self._reader = FrameReader(self._adapter, list(connection.topics), continuity)
         self._ledger = SessionLog(
-            connection, topics, context.now_us, number=number, vitals=context.vitals
+            connection,
+            topics,
+            context.now_us,
+            number=number,
+            leg=leg,
+            run=context.run,
+            vitals=context.vitals,
         )
-        self._standing = Standing(connection, topics, self._ledger, trio.current_time())
+        self._intake = Intake(
+            connection,
+            context,
+            to_writer,
+            arbiter,
+            bases,
+            rhythms,
+            self._ledger,
+            topics=topics,
+            heed=self._heed,
+        )
+        self.standing = self._intake.standing
         # Holds at most one request for each topic, and what the exchange wants to be sent back.
         self._to_ask, self._requests = trio.open_memory_channel[SubscribeRequest](math.inf)
+        self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
+        self._turns_taken = 0  # to send a message: the first come with the turn to connect
         self._answered = trio.Event()
         self._ending: SessionEnded | None = None
-        self._ended_us: int | None = None
         self._scope = trio.CancelScope()
         self._socket: trio.abc.Stream | None = None
         self._stream: FrameStream | None = None  # over the socket, once shaken hands
-        self._unread: Received | None = None
-        self._has_room = trio.Event()  # set unless rows wait for the writer
-        self._has_room.set()
-        self._latest_wait = -math.inf  # when rows had room again
 
     @property
     def refused(self) -> set[Topic]:
         """The topics that the exchange refused."""
-        return self._standing.refused
+        return self.standing.refused
 
     @property
     def carried_s(self) -> float:
         """How long the session carried data, from the first to the latest."""
-        return self._standing.carried_s
+        return self.standing.carried_s
 
     def end(self, ending: SessionEnded) -> None:
         """End the session; the first ending stands."""
         if self._ending is None:
             self._ending = ending
-            self._ended_us = self._context.now_us()
+            self.ended_us = self._context.now_us()
         self._scope.cancel()
+
+    @property
+    def leaving(self) -> SessionEnded | None:
+        """Why the session should be relieved; None if there is no reason any more."""
+        return self._planned_end or self.standing.leaving
+
+    def plan_end(self, detail: str) -> None:
+        """Let the session be relieved, for a reason of ours."""
+        self._planned_end = SessionEnded(Ending.HANDOVER, detail)
+        self._ask_relief()
+
+    def _ask_relief(self) -> None:
+        if self.leaving is not None and not self.wants_relief.is_set():
+            self._ledger.log.info("session to be relieved", why=str(self.leaving))
+            self.wants_relief.set()
+
+    def stay(self) -> None:
+        """Take note that the reason to be relieved is gone."""
+        self.wants_relief = trio.Event()
+
+    def lags(self, other: "Session") -> list[Topic]:
+        """Return the topics that `other` carries and this session does not yet."""
+        return self.standing.lags(other.standing, trio.current_time())
+
+    def note_relieved(self, other: "Session") -> None:
+        """Write into the ledger that this session has relieved `other`, which is over."""
+        self._ledger.relieved(self.standing.wanted, other.number, until_us=other.ended_us)
+        self._intake.nudge()
+
+    def need_book(self, topic: Topic) -> None:
+        """See to it that the whole book of `topic` comes once more."""
+        if self.standing.is_fetched(topic):
+            self.standing.need_base(topic, trio.current_time())
+            self._intake.nudge()
+        else:
+            self.plan_end("a file begins without the whole book")
 
     async def run(self) -> SessionEnded:
         """Live the session; return why it ended.
@@ -133,13 +178,18 @@ class Session:
         Cancelling closes the connection and loses what was read and not yet sent to the writer;
         `context.stop` ends a session without that.
         """
-        frames_to, reads = trio.open_memory_channel[Received](READS_WAITING)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive, reads)
-            async with frames_to:
-                await self._guard(partial(self._use_transport, frames_to.clone()))
-                await self._hand_over(frames_to)
-        return await self._report_end()
+        frames_to = self._intake.frames_to
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._intake.run, self._guard)
+                async with frames_to:
+                    await self._guard(partial(self._use_transport, frames_to.clone()))
+                    await self._hand_over(frames_to)
+        finally:
+            self._intake.leave()
+        ending = self._ending or SessionEnded(Ending.STREAM_ENDED)
+        await self._intake.finish(ending, at_us=self.ended_us, latest_us=self._latest_us())
+        return ending
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run `task`; whatever it raises, bugs included, ends the session and nothing else.
@@ -158,15 +208,12 @@ class Session:
                 self._ledger.log.exception("bug in a session")
             self.end(ending)
 
-    async def _report_end(self) -> SessionEnded:
-        ending = self._ending or SessionEnded(Ending.STREAM_ENDED)
-        latest_us = None
-        if self._stream is not None:
-            silent_s = trio.current_time() - self._stream.latest_read
-            latest_us = self._context.now_us() - round(silent_s * 1e6)
-        self._ledger.ended(ending, self._standing.wanted, at_us=self._ended_us, latest_us=latest_us)
-        await self._deliver(self._ledger.take())
-        return ending
+    def _latest_us(self) -> int | None:
+        """Return when the latest byte came; None if no connection was opened."""
+        if self._stream is None:
+            return None
+        silent_s = trio.current_time() - self._stream.latest_read
+        return self._context.now_us() - round(silent_s * 1e6)
 
     # Inside of the transport scope.
 
@@ -180,8 +227,11 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_stop)
                     websocket, stream = await self._open(nursery, frames_to)
-                    self._send_later(self._standing.start(trio.current_time()))
-                    with self._ledger.connected(self._adapter.websocket_url()):
+                    self._intake.enter()
+                    requests = self.standing.start(trio.current_time())
+                    self._turns_taken = len(requests)
+                    self._send_later(requests)
+                    with self._ledger.connected(self._url):
                         await self._run_tasks(websocket, stream)
         finally:
             await self._hang_up()
@@ -190,20 +240,19 @@ class Session:
         self, nursery: trio.Nursery, frames_to: trio.MemorySendChannel[Received]
     ) -> tuple[trio_websocket.WebSocketConnection, FrameStream]:
         """Connect and shake hands, within one deadline."""
-        url = self._adapter.websocket_url()
         try:
             with trio.fail_after(CONNECT_S):
-                self._socket = await self._context.connect(url, self._context.ssl_context)
+                self._socket = await self._context.connect(self._url, self._context.ssl_context)
                 websocket, self._stream = await open_websocket(
                     nursery,
                     self._socket,
-                    url,
+                    self._url,
                     frames_to,
                     max_message_bytes=self._context.websocket.max_message_bytes,
                     now_us=self._context.now_us,
                 )
         except trio.TooSlowError as exc:
-            text = f"no WebSocket at {url} within {CONNECT_S:g} s"
+            text = f"no WebSocket at {self._url} within {CONNECT_S:g} s"
             raise SessionEnded(Ending.CONNECT_FAILED, text) from exc
         return websocket, self._stream
 
@@ -214,6 +263,7 @@ class Session:
             for task in (
                 partial(self._watch_close, websocket),
                 partial(self._ask, websocket),
+                self._fetch,
                 partial(self._keep_alive, websocket, stream),
                 partial(self._watch_transport, stream),
                 self._watch_data,
@@ -233,7 +283,24 @@ class Session:
             if self._socket is not None:
                 await trio.aclose_forcefully(self._socket)
 
+    async def _hand_over(self, frames_to: trio.MemorySendChannel[Received]) -> None:
+        """Give to the intake what was read and found no room."""
+        if self._stream is not None:
+            with contextlib.suppress(trio.BrokenResourceError):  # a bug has ended the intake
+                for received in self._stream.take_undelivered():
+                    await frames_to.send(received)
+
     # What is sent.
+
+    def _heed(self, requests: Iterable[SubscribeRequest]) -> None:
+        """Do what the standing asks for: send, fetch, be relieved, end."""
+        self._send_later(requests)
+        for topic in self.standing.take_fetches(trio.current_time()):
+            self._to_fetch.send_nowait(topic)
+        self._ask_relief()
+        if self.standing.ending is not None:
+            self.end(self.standing.ending)
+        self._answered.set()
 
     def _send_later(self, requests: Iterable[SubscribeRequest]) -> None:
         for request in requests:
@@ -244,14 +311,26 @@ class Session:
         rate = self._adapter.limits.requests
         throttle = Throttle([rate] if rate else [])
         async for request in self._requests:
-            while self._standing.must_wait(request):
+            while self.standing.must_wait(request):
                 self._answered = trio.Event()
                 await self._answered.wait()
-            if self._standing.is_needed(request):
+            if self.standing.is_needed(request):
+                if self._turns_taken:
+                    self._turns_taken -= 1
+                else:
+                    await self._context.venues[self._adapter.name].message_turn()
                 await trio.sleep(throttle.reserve(trio.current_time()))
-                self._standing.ask(request, trio.current_time())
+                self.standing.ask(request, trio.current_time())
                 await send_message(websocket, request.text)
-                self._standing.sent(request)
+                self.standing.sent(request, trio.current_time())
+
+    async def _fetch(self) -> None:
+        """Fetch whole books by HTTP, one after the other."""
+        async for topic in self._fetches:
+            reached = self._intake.lane.reached(topic)
+            subscription = self._connection.topics[topic]
+            row = await fetch_book(self._context, self._adapter, subscription, reached)
+            self._intake.add_book(topic, row)
 
     async def _keep_alive(
         self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
@@ -279,6 +358,9 @@ class Session:
         except trio_websocket.ConnectionClosed as exc:
             raise closed_session(exc) from exc
 
+    def _latest_sign(self, stream: FrameStream) -> float:
+        return self._intake.outflow.latest_sign(stream.latest_read)
+
     async def _watch_transport(self, stream: FrameStream) -> None:
         limit_s = self._context.websocket.message_timeout_secs
         await self._wait_until(lambda: self._latest_sign(stream) + limit_s)
@@ -287,15 +369,21 @@ class Session:
 
     async def _watch_data(self) -> None:
         while True:
-            await self._wait_until(self._standing.next_stale)
-            self._standing.judge_silence(trio.current_time())
-            self._heed()
+            await self._wait_until(self._next_stale)
+            self._heed(self.standing.judge_silence(trio.current_time()))
+
+    def _next_stale(self) -> float:
+        """Return when to look for stale topics; at times, for limits that are learned fall."""
+        return min(self.standing.next_stale(), trio.current_time() + REVIEW_S)
 
     async def _watch_acks(self) -> None:
         while True:
-            await self._wait_until(partial(self._standing.next_overdue, trio.current_time()))
-            self._standing.judge_acks(trio.current_time())
-            self._heed()
+            await self._wait_until(partial(self.standing.next_overdue, trio.current_time()))
+            self.standing.judge_acks(trio.current_time())
+            self._heed([])
+
+    async def _wait_until(self, due: Callable[[], float]) -> None:
+        await self._intake.outflow.wait_until(due)
 
     async def _watch_age(self) -> None:
         limit_s = self._adapter.max_session_s
@@ -304,79 +392,4 @@ class Session:
         margin_s = min(AGE_MARGIN_S, limit_s / 2)
         planned_s = (limit_s - margin_s) * (1 - AGE_SPREAD * self._context.random())
         await trio.sleep(planned_s)
-        text = f"after {planned_s:.0f} s, for the exchange ends a connection after {limit_s:g} s"
-        raise SessionEnded(Ending.HANDOVER, text)
-
-    async def _wait_until(self, due: Callable[[], float]) -> None:
-        """Wait until `due()`, which moves on, has come and the session is not waiting itself."""
-        while True:
-            await trio.sleep_until(due())
-            await self._has_room.wait()
-            if trio.current_time() >= due():
-                return
-
-    def _latest_sign(self, stream: FrameStream) -> float:
-        """Return when the exchange was last heard, or could not be heard for want of room."""
-        if not self._has_room.is_set():
-            return trio.current_time()
-        return max(stream.latest_read, self._latest_wait)
-
-    def _heed(self) -> None:
-        """End the session if its standing says so."""
-        if self._standing.ending is not None:
-            self.end(self._standing.ending)
-
-    # Outside of it.
-
-    async def _hand_over(self, frames_to: trio.MemorySendChannel[Received]) -> None:
-        """Give to `_receive` what was read and found no room."""
-        if self._stream is not None:
-            with contextlib.suppress(trio.BrokenResourceError):  # a bug has ended `_receive`
-                for received in self._stream.take_undelivered():
-                    await frames_to.send(received)
-
-    async def _receive(self, reads: trio.MemoryReceiveChannel[Received]) -> None:
-        """Send what was read to the writer, as rows, until nothing is left.
-
-        After a bug the frames that were not read are kept as they came, for the next version.
-        """
-        async with reads:
-            await self._guard(partial(self._read_all, reads))
-            if self._unread is not None:
-                await self._pass_on(self._reader.keep(*self._unread))
-            async for received in reads:
-                await self._pass_on(self._reader.keep(*received))
-
-    async def _read_all(self, reads: trio.MemoryReceiveChannel[Received]) -> None:
-        async for received in reads:
-            self._unread = received
-            rows = self._reader.read(*received)
-            now = trio.current_time()
-            self._send_later(self._standing.notice(rows, received.received_us, now))
-            self._unread = None
-            self._heed()
-            self._answered.set()
-            await self._pass_on(rows)
-
-    async def _pass_on(self, rows: Rows) -> None:
-        await self._deliver([*self._ledger.take(), *rows.batches])
-        self._ledger.delivered(rows.batches)
-
-    async def _deliver(self, batches: list[Batch]) -> None:
-        """Send `batches` to the writer when there is room; until then the session's clocks rest."""
-        started = trio.current_time()
-        self._has_room = trio.Event()
-        for batch in batches:
-            await self._send(batch)
-        self._latest_wait = trio.current_time()
-        self._standing.pause(self._latest_wait - started)
-        self._has_room.set()
-
-    async def _send(self, batch: Batch) -> None:
-        """Send `batch`, which the writer then gives back to the budget; nothing if cancelled."""
-        await self._context.budget.acquire(batch.size_bytes)
-        try:
-            await self._to_writer.send(batch)
-        except BaseException:
-            self._context.budget.release(batch.size_bytes)
-            raise
+        self.plan_end(f"{planned_s:.0f} s old; the exchange ends a connection at {limit_s:g} s")

@@ -13,17 +13,16 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from trio_collector import metrics
-from trio_collector.errors import SessionEnded, UnreadableFrame
+from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Stream, Topic
 from trio_collector.feed.continuity import Gap
+from trio_collector.feed.drift import News
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import Finding
+from trio_collector.feed.silence import Stale
 from trio_collector.ledger import LedgerEvent, status_batch
 from trio_collector.vitals import Vitals
-
-# The exchange chooses the kinds; so many are named, which bounds memory and log.
-MOST_KINDS = 20
 
 
 class _Series(NamedTuple):
@@ -44,22 +43,25 @@ class SessionLog:
         now_us: Callable[[], int],
         *,
         number: int,
+        leg: int = 0,
+        run: int = 0,
         vitals: Vitals | None = None,
     ) -> None:
-        self.log = structlog.get_logger(__name__).bind(connection=connection.name, session=number)
+        name = connection.names[leg]
+        self.log = structlog.get_logger(__name__).bind(connection=name, session=number)
         self._exchange = connection.adapter.name
         self._markets = sorted({(self._exchange, topic.symbol) for topic in topics})
-        self._common = {"connection": connection.name, "session": number}
-        self._connection = connection.name
+        self._common = {"run": run, "connection": name, "session": number}
+        self._connection = name
         self._number = number
         self._vitals = vitals or Vitals()
         self._now_us = now_us
         self._status: list[Batch] = []
         self._series: dict[Stream, _Series] = {}
         self._rows = 0
+        self._live_us: int | None = None  # first data
         self._gaps = 0
         self._with_gaps: set[Topic] = set()
-        self._kinds: set[str] = set()
 
     def take(self) -> list[Batch]:
         """Return the ledger rows noted since the last call."""
@@ -86,6 +88,7 @@ class SessionLog:
 
     def live(self, topic: Topic, at_us: int) -> None:
         """The first data of `topic` in this session has come."""
+        self._live_us = at_us if self._live_us is None else self._live_us
         self._note([topic], LedgerEvent.LIVE, at_us)
         self.log.info("stream live", symbol=topic.symbol, data_type=topic.data_type)
 
@@ -97,10 +100,11 @@ class SessionLog:
         self._note(topics, LedgerEvent.REJECTED, at_us, reason=reason)
         self.log.error("subscription refused", topics=names_of(topics), reason=reason)
 
-    def stale(self, topics: list[Topic], limit_s: float) -> None:
-        """`topics` had no data for `limit_s`."""
-        self._note(topics, LedgerEvent.STALE, limit_s=limit_s)
-        self.log.warning("no data", topics=names_of(topics), limit_s=limit_s)
+    def stale(self, stale: Stale) -> None:
+        """A topic had no data for longer than it may."""
+        self._note([stale.topic], LedgerEvent.STALE, limit_s=stale.limit_s)
+        phrase = "no data" if stale.has_begun else "subscribed, and no data ever came"
+        self.log.warning(phrase, topics=names_of([stale.topic]), limit_s=round(stale.limit_s, 1))
 
     def found(self, finding: Finding, topics: list[Topic], at_us: int) -> None:
         """The ids show that messages of `topics` are missing, or came twice."""
@@ -118,17 +122,25 @@ class SessionLog:
             self._with_gaps.update(topics)
             self.log.error("messages missing", topics=names_of(topics), **fields)
 
-    def unreadable(self, frames: list[UnreadableFrame]) -> None:
-        """No adapter could read `frames`, which are kept as `unparsed` rows."""
-        metrics.unparsed.labels(self._exchange).inc(len(frames))
-        for frame in frames:
-            self.foreign(f"unreadable: {frame.reason}")
+    def relieved(self, topics: list[Topic], predecessor: int, *, until_us: int | None) -> None:
+        """This session has relieved another; both had data from the first of this to `until_us`."""
+        fields = {"from_session": predecessor, "from_us": self._live_us, "to_us": until_us}
+        self._note(topics, LedgerEvent.HANDOVER, **fields)
+        self.log.info("session relieved another", **fields)
 
-    def foreign(self, kind: str) -> None:
-        """A message of a `kind` that is not collected is kept as an `unparsed` row."""
-        if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
-            self._kinds.add(kind)
-            self.log.warning("message kept as unparsed", kind=kind)
+    def repeated(self, rows: int) -> None:
+        """Another session had brought `rows` before; they are not kept once more."""
+        if rows:
+            metrics.messages_repeated.labels(self._exchange).inc(rows)
+
+    def unreadable(self, frames: int) -> None:
+        """No adapter could read `frames` of them, which are kept as `unparsed` rows."""
+        metrics.unparsed.labels(self._exchange).inc(frames)
+
+    def news(self, news: Iterable[News]) -> None:
+        """The exchange sends what it did not send before."""
+        for each in news:
+            self.log.warning(each.phrase, **each.about)
 
     def broken(self, topics: list[Topic], at_us: int) -> None:
         """The breaker has ended the session."""

@@ -3,9 +3,14 @@
 Nothing waits here. `notice` judges what came with one read: it tells the log, returns what is to be
 sent, and leaves in `ending` why the session should end. The `judge_` functions do the same for what
 did not come in time. All times but `at_us` are monotonic, in seconds.
+
+A book with a hole is worth nothing until it is begun afresh. That is asked for at once, for this
+book alone: by a new subscription, or from the exchange's HTTP service where that has the whole
+book. A topic that is silent among others is asked for again as well.
 """
 
 import math
+from collections.abc import Mapping
 
 from trio_collector.errors import SessionEnded
 from trio_collector.events import (
@@ -13,7 +18,6 @@ from trio_collector.events import (
     Batch,
     Control,
     DataType,
-    Foreign,
     Notice,
     Pong,
     Rejection,
@@ -21,32 +25,59 @@ from trio_collector.events import (
     Topic,
 )
 from trio_collector.exchanges.adapter import SubscribeRequest
+from trio_collector.feed.arbiter import Lane
+from trio_collector.feed.bases import Bases
 from trio_collector.feed.breaker import Breaker
+from trio_collector.feed.continuity import Gap
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.reading import Rows
+from trio_collector.feed.reading import Finding, Rows
+from trio_collector.feed.rhythm import Rhythm
 from trio_collector.feed.sessionlog import SessionLog, names_of
 from trio_collector.feed.silence import Silence
 from trio_collector.feed.subscribing import Subscribing
 
 ACK_S = 10.0  # the slowest venue acks within a second
 
+# A whole book comes within a second or two of being asked for, and a request counts on every venue.
+REBASE_S = 10.0
+
+# A topic that was granted and is quiet for so long where the other session has no data either may
+# be taken for as good as live.
+SETTLE_S = 10.0
+
 
 class Standing:
     """The standing of `topics` in one session; `ending` is None while it may go on."""
 
     def __init__(
-        self, connection: Connection, topics: list[Topic], ledger: SessionLog, now: float
+        self,
+        connection: Connection,
+        topics: list[Topic],
+        ledger: SessionLog,
+        lane: Lane,
+        bases: Bases,
+        rhythms: Mapping[Topic, Rhythm],
+        drift: Drift,
+        now: float,
     ) -> None:
         self.ending: SessionEnded | None = None
+        self.leaving: SessionEnded | None = None  # why the session should be relieved
         self.carried_s = 0.0  # from the first data to the latest
         self._connection = connection
         self._topics = topics
         self._ledger = ledger
+        self._lane = lane
+        self._bases = bases
         self._subscribing = Subscribing(sends_acks=connection.adapter.sends_acks)
-        self._silence = Silence(topics, connection.data_timeout_s, now)
+        self._drift = drift
+        self._silence = Silence(topics, rhythms, now)
         self._breaker = Breaker()
         self._live: set[Topic] = set()
+        self._granted: dict[Topic, float] = {}  # since when
+        self._heard: dict[Topic, float] = {}  # data, latest
+        self._baseless: dict[Topic, float] = {}  # books with a hole; when a base may be asked for
         self._first_data = math.inf  # when it came
         self._request_id = 1
 
@@ -78,10 +109,27 @@ class Standing:
     def ask(self, request: SubscribeRequest, now: float) -> None:
         """Note that `request` is about to be sent; its answer may be quick."""
         self._subscribing.ask(request, now)
+        for topic in request.topics:
+            self._silence.asked(topic, now)
 
-    def sent(self, request: SubscribeRequest) -> None:
+    def sent(self, request: SubscribeRequest, now: float) -> None:
         """Note that `request` was sent."""
-        self._ledger.subscribed(self._subscribing.sent(request))
+        self._note_granted(self._subscribing.sent(request), None, now)
+
+    def _note_granted(self, topics: list[Topic], at_us: int | None, now: float) -> None:
+        self._granted.update(dict.fromkeys(topics, now))
+        self._ledger.subscribed(topics, at_us)
+
+    def _ask_again(self, topics: list[Topic]) -> list[SubscribeRequest]:
+        """Return what ends the subscriptions of `topics` and begins them afresh; may be nothing."""
+        adapter = self._connection.adapter
+        wanted = [self._connection.topics[topic] for topic in topics]
+        requests = adapter.build_unsubscribe_messages(wanted, self._request_id)
+        if not requests:
+            return []
+        self._request_id += len(requests)
+        self._subscribing.reopen(topics)
+        return [*requests, *self._requests_for(topics)]
 
     def _requests_for(self, topics: list[Topic]) -> list[SubscribeRequest]:
         wanted = [self._connection.topics[topic] for topic in topics]
@@ -93,16 +141,20 @@ class Standing:
 
     def notice(self, rows: Rows, at_us: int, now: float) -> list[SubscribeRequest]:
         """Judge what came with one read; return what to send."""
-        requests = [each for control in rows.controls for each in self._act(control, at_us)]
+        requests = [each for control in rows.controls for each in self._act(control, at_us, now)]
         for batch in rows.batches:
             if batch.stream.data_type is not DataType.UNPARSED:
                 self._hear(batch, now)
         for finding in rows.findings:
-            topics = [finding.topic] if finding.topic else self.wanted
-            self._ledger.found(finding, topics, at_us)
-        if rows.unreadable:
-            self._ledger.unreadable(rows.unreadable)
+            self._find(finding, at_us, now)
+        for topic in rows.resets:
+            self.note_base(topic, at_us)
+        if self._baseless:
+            requests += self._rebase(now)
+        self._ledger.news(self._drift.note(rows, now))
         unreadable = len(rows.unreadable)
+        if unreadable:
+            self._ledger.unreadable(unreadable)
         is_broken = self._breaker.record(rows.frames - unreadable, unreadable, now)
         if is_broken and self.ending is None:
             self._ledger.broken(self.wanted, at_us)
@@ -112,17 +164,68 @@ class Standing:
     def _hear(self, batch: Batch, now: float) -> None:
         topic = Topic(batch.stream.symbol, batch.stream.data_type)
         self._silence.heard(topic, now)
+        self._heard[topic] = now
         self._first_data = min(self._first_data, now)
         self.carried_s = now - self._first_data
+        if self.leaving is not None and self.leaving.reason == Ending.DATA_TIMEOUT:
+            self.leaving = None  # it was a pause
         if topic not in self._live:
             self._live.add(topic)
-            self._ledger.subscribed(self._subscribing.heard(topic), batch.received_us)
+            self._note_granted(self._subscribing.heard(topic), batch.received_us, now)
             self._ledger.live(topic, batch.received_us)
+            if batch.frames:
+                self._ledger.news(self._drift.look(batch.frames[0]))
+            if self.is_fetched(topic) and not self._bases.has(topic):
+                self._baseless[topic] = now
 
-    def _act(self, control: Control, at_us: int) -> list[SubscribeRequest]:
+    def _find(self, finding: Finding, at_us: int, now: float) -> None:
+        """Tell what the ids say; a book with a hole needs a new base."""
+        topics = [finding.topic] if finding.topic else self._lane.own(self.wanted)
+        self._ledger.found(finding, topics, at_us if finding.at_us is None else finding.at_us)
+        if isinstance(finding.finding, Gap) and self._connection.adapter.has_delta_books:
+            for topic in topics:
+                if topic.data_type is DataType.ORDERBOOK:
+                    self._bases.lose(topic)
+                    self._baseless.setdefault(topic, now)
+
+    # Whole books.
+
+    def need_base(self, topic: Topic, now: float) -> None:
+        """Note that the whole book of `topic` is needed."""
+        self._baseless.setdefault(topic, now)
+
+    def note_base(self, topic: Topic, at_us: int) -> None:
+        """Note that the whole book of `topic` came at `at_us`."""
+        self._bases.note(topic, at_us)
+        self._baseless.pop(topic, None)
+
+    def take_fetches(self, now: float) -> list[Topic]:
+        """Return the books that are to be fetched by HTTP now."""
+        due = [topic for topic in self._due_bases(now) if self.is_fetched(topic)]
+        # Whoever fetches tries until it has it.
+        self._baseless.update(dict.fromkeys(due, math.inf))
+        return due
+
+    def _rebase(self, now: float) -> list[SubscribeRequest]:
+        """Return what to send so that whole books come for those that need one."""
+        due = [topic for topic in self._due_bases(now) if not self.is_fetched(topic)]
+        self._baseless.update(dict.fromkeys(due, now + REBASE_S))
+        return self._ask_again(due) if due else []
+
+    def _due_bases(self, now: float) -> list[Topic]:
+        return [topic for topic, due in self._baseless.items() if due <= now]
+
+    def is_fetched(self, topic: Topic) -> bool:
+        """Return whether the whole book of `topic` comes by HTTP."""
+        subscription = self._connection.topics.get(topic)
+        if subscription is None or topic.data_type is not DataType.ORDERBOOK:
+            return False
+        return self._connection.adapter.snapshot_request(subscription.symbol) is not None
+
+    def _act(self, control: Control, at_us: int, now: float) -> list[SubscribeRequest]:
         match control:
             case Ack():
-                self._ledger.subscribed(self._subscribing.grant(control), at_us)
+                self._note_granted(self._subscribing.grant(control), at_us, now)
             case Rejection():
                 return self._refuse(control, at_us)
             case Reply(text):
@@ -130,9 +233,7 @@ class Standing:
             case Pong():
                 self._ledger.pong_received()
             case Notice(reason):
-                self._end(Ending.HANDOVER, f"announced by the exchange: {reason}")
-            case Foreign(kind):
-                self._ledger.foreign(kind)
+                self._leave(Ending.HANDOVER, f"announced by the exchange: {reason}")
         return []
 
     def _refuse(self, rejection: Rejection, at_us: int) -> list[SubscribeRequest]:
@@ -156,15 +257,39 @@ class Standing:
         """Return when `judge_silence` has something to judge; inf if never."""
         return self._silence.next_deadline()
 
-    def judge_silence(self, now: float) -> None:
-        """Report topics without data; end the session if they are all."""
-        limit_s = self._connection.data_timeout_s
-        stale = self._silence.newly_stale(now)
-        if stale:
-            self._ledger.stale(stale, limit_s)
+    def judge_silence(self, now: float) -> list[SubscribeRequest]:
+        """Report topics without data; return what to send for them.
+
+        If they are all there are, the session should be relieved instead: that costs nothing if
+        the exchange has only paused.
+        """
+        stale = self._silence.judge(now)
+        for each in stale:
+            self._ledger.stale(each)
         if self._silence.is_total():
-            self._ledger.timed_out()
-            self._end(Ending.DATA_TIMEOUT, f"no data for {limit_s:g} s")
+            if stale:
+                limit_s = max(each.limit_s for each in stale)
+                self._ledger.timed_out()
+                self._leave(Ending.DATA_TIMEOUT, f"no data for {limit_s:.3g} s")
+            return []
+        return self._ask_again([each.topic for each in stale]) if stale else []
+
+    def lags(self, other: "Standing", now: float) -> list[Topic]:
+        """Return the topics that `other` carries and this session does not yet."""
+        return [
+            topic
+            for topic in other.wanted
+            if topic not in self._live and not self._is_settled(topic, other, now)
+        ]
+
+    def _is_settled(self, topic: Topic, other: "Standing", now: float) -> bool:
+        """Return whether `topic` was granted and is as quiet here as it is there."""
+        since = self._granted.get(topic, math.inf)
+        return since + SETTLE_S <= now and other.heard_at(topic) < since
+
+    def heard_at(self, topic: Topic) -> float:
+        """Return when data of `topic` came latest."""
+        return self._heard.get(topic, -math.inf)
 
     def next_overdue(self, now: float) -> float:
         """Return when `judge_acks` may have something to judge."""
@@ -177,6 +302,10 @@ class Standing:
             names = ", ".join(names_of(overdue))
             text = f"no answer within {ACK_S:g} s to the subscription of {names}"
             self._end(Ending.SUBSCRIBE_FAILED, text)
+
+    def _leave(self, reason: Ending, detail: str) -> None:
+        if self.leaving is None:
+            self.leaving = SessionEnded(reason, detail)
 
     def _end(self, reason: Ending, detail: str) -> None:
         if self.ending is None:

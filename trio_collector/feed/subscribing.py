@@ -91,6 +91,10 @@ class Subscribing:
             self.waiting.pop(topic, None)
         return Refusal(refused, again)
 
+    def reopen(self, topics: Iterable[Topic]) -> None:
+        """Let granted `topics` be asked for once more."""
+        self.granted.difference_update(topics)
+
     def pause(self, pause_s: float) -> None:
         """Leave the latest `pause_s` seconds out of all waiting."""
         self._paused_s += pause_s

@@ -1,30 +1,18 @@
-"""A feed: the sessions of one connection, one after the other, until the collector stops.
+"""A feed: a connection kept alive, on one leg or on two side by side, until the collector stops."""
 
-Between sessions it waits: for the backoff, which starts over only after a session that carried
-data for a while, and for the venue's limit on connects, which all feeds of the process share. It
-never gives up. A session that lasted and then was left on purpose is followed by the next at once;
-an exchange that announces its end to everyone who connects is not.
-
-A topic that the exchange refused is left out of later sessions; when nothing else is left, all are
-tried again, after the longest delay, for a market may be listed later.
-"""
-
-import random
+import itertools
+from functools import partial
 
 import trio
 
 from trio_collector import metrics
-from trio_collector.backoff import Backoff
-from trio_collector.errors import SessionEnded
-from trio_collector.events import Batch, Topic
-from trio_collector.feed.continuity import Continuity
-from trio_collector.feed.ending import PLANNED
+from trio_collector.events import Batch, DataType, Stream, Topic
+from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.bases import Bases
+from trio_collector.feed.context import FeedContext
+from trio_collector.feed.leg import Leg
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.session import FeedContext, Session
-
-# A session that carried data for this long shows that the exchange is well again. One that drops
-# right after its first data keeps the delay growing.
-HEALTHY_S = 60.0
+from trio_collector.feed.session import Session
 
 
 async def run_feed(
@@ -35,11 +23,11 @@ async def run_feed(
     When `stop` is set, rows that were read are still sent, then the task ends by itself.
     """
     async with to_writer:
-        await _Feed(connection, context, to_writer).run()
+        await Feed(connection, context, to_writer).run()
 
 
-class _Feed:
-    """The sessions of one connection, and what one leaves to the next."""
+class Feed:
+    """The legs of one connection, and what their sessions share."""
 
     def __init__(
         self,
@@ -50,63 +38,47 @@ class _Feed:
         self._connection = connection
         self._context = context
         self._to_writer = to_writer
-        self._throttle = context.throttles[connection.adapter.name]
-        self._continuity = Continuity(connection.adapter.contiguous)
-        self._refused: set[Topic] = set()
-        websocket = context.websocket
-        self._longest_s = websocket.max_retry_delay_secs
-        self._backoff = Backoff(
-            websocket.initial_retry_delay_secs, self._longest_s, random.Random(context.random())
-        )
+        adapter = connection.adapter
+        self._arbiter = Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time)
+        self._bases = Bases()
+        self._numbers = itertools.count(1)
+        # Of each leg its own: two that judge one silence would take it for two.
+        self._rhythms = [connection.open_rhythms() for _leg in range(connection.legs)]
+        self._legs = [
+            Leg(connection, context, partial(self._new_session, leg))
+            for leg in range(connection.legs)
+        ]
 
     async def run(self) -> None:
-        number = 0
-        while await self._sleep(self._throttle.reserve(trio.current_time())):
-            number += 1
-            if number > 1:
-                self._count_reconnect()
-            started = trio.current_time()
-            session, ending = await self._run_session(number)
-            lasted_s = trio.current_time() - started
-            if not await self._sleep(self._plan_delay(session, ending, lasted_s)):
-                return
+        """Run the legs until the collector stops."""
+        adapter = self._connection.adapter
+        if adapter.has_delta_books and self._context.websocket.whole_books:
+            for topic in self._connection.topics:
+                if topic.data_type is DataType.ORDERBOOK:
+                    stream = Stream(adapter.name, *topic)
+                    self._context.beginnings.listen(stream, partial(self._begin_segment, topic))
+        async with trio.open_nursery() as nursery:
+            for leg in self._legs:
+                nursery.start_soon(leg.run)
 
-    async def _run_session(self, number: int) -> tuple[Session, SessionEnded]:
-        self._continuity.start_session()
-        topics = self._plan_topics()
-        session = Session(
+    def _new_session(self, leg: int, topics: list[Topic]) -> Session:
+        number = next(self._numbers)
+        if number > len(self._legs):
+            for symbol in {topic.symbol for topic in topics}:
+                metrics.websocket_reconnects.labels(self._connection.adapter.name, symbol).inc()
+        return Session(
             self._connection,
             self._context,
             self._to_writer,
-            self._continuity,
+            self._arbiter,
+            self._bases,
+            self._rhythms[leg],
             number=number,
             topics=topics,
+            leg=leg,
         )
-        ending = await session.run()
-        self._refused = self._refused.difference(topics) | session.refused
-        return session, ending
 
-    def _plan_topics(self) -> list[Topic]:
-        """Return what to ask for: all that was not refused, or everything if all was."""
-        wanted = list(self._connection.topics)
-        return [topic for topic in wanted if topic not in self._refused] or wanted
-
-    def _plan_delay(self, session: Session, ending: SessionEnded, lasted_s: float) -> float:
-        """Return how long to wait before the next session, in seconds."""
-        if session.carried_s >= HEALTHY_S:
-            self._backoff.reset()
-        if ending.reason in PLANNED and lasted_s >= HEALTHY_S:
-            return 0.0
-        if self._refused >= set(self._connection.topics):
-            return self._longest_s
-        return self._backoff.next_delay(ending.retry_after_s or 0.0)
-
-    async def _sleep(self, delay_s: float) -> bool:
-        """Wait for `delay_s`; False, at once, when the collector stops."""
-        with trio.move_on_after(delay_s):
-            await self._context.stop.wait()
-        return not self._context.stop.is_set()
-
-    def _count_reconnect(self) -> None:
-        for symbol in {topic.symbol for topic in self._plan_topics()}:
-            metrics.websocket_reconnects.labels(self._connection.adapter.name, symbol).inc()
+    def _begin_segment(self, topic: Topic, first_us: int) -> None:
+        """See to it that a segment which began at `first_us` can be read without the one before."""
+        if not self._bases.has(topic, since_us=first_us):
+            self._legs[0].refresh(topic)

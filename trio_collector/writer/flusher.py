@@ -16,13 +16,13 @@ import trio
 from trio_collector import metrics
 from trio_collector.budget import ByteBudget
 from trio_collector.config import StorageSection
-from trio_collector.events import Batch
+from trio_collector.events import Batch, Stream
+from trio_collector.worker import Worker
 from trio_collector.writer.guard import REASON, Guard
 from trio_collector.writer.journals import Closed, Journals, Outcome, Round
 from trio_collector.writer.office import Office
 from trio_collector.writer.pending import Pending
 from trio_collector.writer.rotation import Limits
-from trio_collector.writer.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +44,13 @@ class Flusher:
         *,
         worker: Worker,
         hand_on: Callable[[Closed], None],
+        tell_begun: Callable[[Stream, int], None],
     ) -> None:
         self._office = office
         self._budget = budget
         self._worker = worker
         self._hand_on = hand_on  # takes closed journals
+        self._tell_begun = tell_begun  # is told of new segments and when their first row came
         limits = Limits(storage.max_file_age_secs, storage.max_file_bytes)
         self._journals = Journals(office.place, limits, office.disk)
         self._pending = Pending(storage.flush_interval_secs)
@@ -130,6 +132,8 @@ class Flusher:
         self._office.state.open_journals = outcome.open_journals
         self._office.state.journal_bytes = outcome.journal_bytes
         self._office.state.last_error = outcome.error or self._office.state.last_error
+        for begun in outcome.begun:
+            self._tell_begun(*begun)
         for closed in outcome.closed:
             self._hand_on(closed)
         for batch in self._guard.take_ledger(self._office.now_us(), self._pending.failing):

@@ -54,10 +54,18 @@ class Closed(NamedTuple):
     rows: int
 
 
+class Begun(NamedTuple):
+    """A segment that has begun, with a row that came at `first_us`."""
+
+    stream: Stream
+    first_us: int
+
+
 class Outcome(msgspec.Struct):
     """What a round has done."""
 
     written: list[Batch] = []
+    begun: list[Begun] = []
     failed: dict[Stream, list[Batch]] = {}
     closed: list[Closed] = []
     error: str | None = None  # the latest
@@ -103,7 +111,7 @@ class Journals:
                 outcome.failed[stream] += part
                 continue
             try:
-                self._append(part)
+                self._append(part, outcome)
             except UnfitRows as exc:
                 sound, unfit = separate(part)
                 self._report_unfit(unfit, exc)
@@ -122,7 +130,7 @@ class Journals:
             self._reported.add(stream)
             log.warning("rows kept as unparsed", stream=stream, reason=str(reason))
 
-    def _append(self, part: Sequence[Batch]) -> None:
+    def _append(self, part: Sequence[Batch], outcome: Outcome) -> None:
         """Append `part`, which is of one stream and one hour, to the journal it belongs into."""
         rows = record_batch(part)
         stream, received_us = part[0].stream, part[0].received_us
@@ -134,6 +142,7 @@ class Journals:
             header = new_header(stream, self._place.server, received_us)
             journal = create_journal(self._place, header, self._disk, self._changed_folders)
             self._open[stream] = journal
+            outcome.begun.append(Begun(stream, received_us))
         journal.append(rows)
 
     def _end(self, stream: Stream) -> None:

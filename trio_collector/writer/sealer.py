@@ -19,13 +19,13 @@ from trio_collector import metrics
 from trio_collector.errors import DiskError
 from trio_collector.events import Batch, Stream
 from trio_collector.ledger import LedgerEvent, status_batch
+from trio_collector.worker import Worker
 from trio_collector.writer.guard import unbudgeted
 from trio_collector.writer.journals import Closed
 from trio_collector.writer.office import Office
 from trio_collector.writer.parquet import UNREADABLE, Sealed, remove
 from trio_collector.writer.pending import retry_delay_s
 from trio_collector.writer.recovery import Action, Settled, Step, settle
-from trio_collector.writer.worker import Worker
 
 log = structlog.get_logger(__name__)
 

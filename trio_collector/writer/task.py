@@ -15,9 +15,11 @@ import structlog
 import trio
 
 from trio_collector import clock, metrics
+from trio_collector.beginnings import Beginnings
 from trio_collector.budget import ByteBudget
 from trio_collector.config import StorageSection
 from trio_collector.events import Batch
+from trio_collector.worker import Worker, thread_worker
 from trio_collector.writer.disk import LOCAL_DISK, Disk, make_folders
 from trio_collector.writer.flusher import Flusher
 from trio_collector.writer.guard import DiskState
@@ -25,7 +27,6 @@ from trio_collector.writer.office import Office
 from trio_collector.writer.recovery import Action, find_files, plan_recovery
 from trio_collector.writer.sealer import Sealer
 from trio_collector.writer.segment import Place
-from trio_collector.writer.worker import Worker, thread_worker
 
 log = structlog.get_logger(__name__)
 
@@ -43,11 +44,13 @@ async def run_writer(
     disk: Disk = LOCAL_DISK,
     state: DiskState | None = None,
     new_worker: Callable[[], Worker] = thread_worker,
+    beginnings: Beginnings | None = None,
 ) -> None:
     """Write `batches` until they end, then seal everything, ring `bell` and return.
 
     Errors of the disk never come out: rows wait, or are shed and counted. `state` tells how it goes.
     The bell rings when a sealed file is ready; it is a hint, the files on disk are the queue.
+    `beginnings` is told of each new segment.
     Cancelling writes what is in memory to the journals, within LAST_FLUSH_S, and leaves these for
     the next start.
     """
@@ -59,7 +62,14 @@ async def run_writer(
 
     sealer = Sealer(office, new_worker(), ring=partial(_ring, bell), report=report)
     worker = new_worker()
-    flusher = Flusher(office, storage, budget, worker=worker, hand_on=sealer.add_closed)
+    flusher = Flusher(
+        office,
+        storage,
+        budget,
+        worker=worker,
+        hand_on=sealer.add_closed,
+        tell_begun=(beginnings or Beginnings()).tell,
+    )
     with batches, bell:
         # Before the first journal of this process exists: what is found now is not ours.
         sealer.add_leftovers(await worker(partial(_find_leftovers, place, disk)))

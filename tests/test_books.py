@@ -1,0 +1,136 @@
+"""Each file of a book can be read without the others: it holds the whole book, and what follows."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pyarrow.parquet as pq
+import pytest
+import trio
+
+from trio_collector import app, layout
+from trio_collector.config import Config
+from trio_collector.feed import leg
+from trio_collector.simulator import Simulation, Simulator
+
+StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
+WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
+
+VENUES = {
+    "binance": ("BTCUSDT",),
+    "coinbase": ("BTC-USD",),
+    "okx": ("BTC-USDT",),
+    "bybit": ("BTCUSDT",),
+}
+BRISK = Simulation(venues=VENUES, is_recording=True, books_per_s=30, trades_per_s=1)
+FILE_S = 3.0
+FILES = 3
+
+Levels = dict[str, str]
+Row = tuple[str, dict[str, Any]]  # its id, and what it says
+
+
+@pytest.fixture
+def diff_config(config_for: Callable[..., Config]) -> Callable[[Simulator], Config]:
+    """Make a configuration for books of changes alone, with a new file every few seconds."""
+
+    def make(simulator: Simulator) -> Config:
+        config = config_for(simulator, VENUES, max_file_age_secs=FILE_S)
+        rest_url = simulator.base_url("binance").replace("ws", "http", 1)
+        options: dict[str, dict[str, Any]] = {
+            "binance": {"orderbook": "diff", "rest_url": rest_url, "snapshot_depth": 5000}
+        }
+        markets = [
+            msgspec.structs.replace(each, feeds=each.feeds[:1], **options.get(each.exchange, {}))
+            for each in config.markets
+        ]
+        return msgspec.structs.replace(config, markets=tuple(markets))
+
+    return make
+
+
+def files_of(root: Path, exchange: str) -> list[list[Row]]:
+    """Return the rows of each file of the book, the oldest file first."""
+    paths = sorted((root / exchange).rglob(f"orderbook/**/*{layout.SEALED}"))
+    return [
+        [
+            (row["exchange_sequence_id"], orjson.loads(row["data"]))
+            for row in pq.read_table(path, columns=["exchange_sequence_id", "data"]).to_pylist()
+        ]
+        for path in paths
+    ]
+
+
+async def test_each_file_holds_the_whole_book(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    start_simulator: StartSimulator,
+    diff_config: Callable[[Simulator], Config],
+    wait_until: WaitUntil,
+) -> None:
+    """From each file alone Binance's book is built; all others hold a snapshot of their own."""
+    monkeypatch.setattr(leg, "HEALTHY_S", 0.0)
+    simulator = await start_simulator(BRISK)
+    config = diff_config(simulator)
+    stop, ended = trio.Event(), trio.Event()
+
+    async def collect() -> None:
+        await app.collect(config, app.plan(config, {}), stop)
+        ended.set()
+
+    nursery.start_soon(collect)
+    archive = tmp_path / "archive"
+    await wait_until(partial(has_files, archive))
+    simulator.pause()
+    await simulator.wait_sent()
+    stop.set()
+    with trio.fail_after(30):
+        await ended.wait()
+    for exchange in VENUES:
+        files = files_of(archive, exchange)
+        assert len(files) >= FILES
+        for rows in files[:-1]:  # the last one may have ended before its snapshot came
+            assert any(is_whole(data) for _id, data in rows), exchange
+    built = [build(rows) for rows in files_of(archive, "binance")[:-1]]
+    assert all(steps > 10 for _book, steps in built)
+    book, _steps = build([row for rows in files_of(archive, "binance") for row in rows])
+    market = simulator.venues["binance"].markets["BTCUSDT"]
+    true, unit = market.book(), 10**market.price_decimals
+    for built_side, true_side in ((book["b"], true.bids), (book["a"], true.asks)):
+        assert sorted(map(float, built_side)) == sorted(price / unit for price, _ in true_side)
+
+
+def has_files(archive: Path) -> bool:
+    return all(len(files_of(archive, exchange)) >= FILES for exchange in VENUES)
+
+
+def is_whole(data: dict[str, Any]) -> bool:
+    """Return whether a message holds a whole book."""
+    kinds = {data.get("action"), data.get("type")} | {
+        event["type"] for event in data.get("events", ())
+    }
+    return "snapshot" in kinds or "lastUpdateId" in data
+
+
+def build(rows: list[Row]) -> tuple[dict[str, Levels], int]:
+    """Build the book from the latest whole one by Binance's rule; return it and the steps taken."""
+    starts = [number for number, (_id, data) in enumerate(rows) if "lastUpdateId" in data]
+    whole = rows[starts[-1]][1]
+    reached = whole["lastUpdateId"]
+    book = {"b": dict(whole["bids"]), "a": dict(whole["asks"])}
+    steps = 0
+    for _id, data in rows:
+        if "lastUpdateId" in data or (change := data["data"])["u"] <= reached:
+            continue
+        assert change["U"] <= reached + 1 <= change["u"]
+        reached, steps = change["u"], steps + 1
+        for side, levels in book.items():
+            for price, size in change[side]:
+                levels[price] = size
+                if not float(size):
+                    del levels[price]
+    return book, steps
