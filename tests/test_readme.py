@@ -1,36 +1,26 @@
-"""What the documents show works, and `.ci/run` runs what the README says."""
+"""What the README promises is kept: its lines, its links, and `.ci/run`, which runs them.
+
+That what the documents tell to type works, is the subject of test_docs.py.
+"""
 
 import re
 import subprocess
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from trio_collector.config import parse_config
-from trio_collector.events import DataType, Stream
-from trio_collector.layout import JOURNAL, SEALED, segment_path
-from trio_collector.schemas import file_schema, journal_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = ROOT / ".ci" / "run"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGES.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NOON_MS = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 
 
 def marked(document: str, mark: str) -> list[str]:
     """Return the fenced blocks of `document` under the comment `mark`."""
     blocks = re.findall(rf"(?ms)^<!-- {re.escape(mark)} -->\n```\w*\n(.*?)^```$", document)
     return [str(block) for block in blocks]
-
-
-SNIPPETS = [
-    pytest.param(code, id=f"{path.name}-{number}")
-    for path in DOCUMENTS
-    for number, code in enumerate(marked(path.read_text(encoding="utf-8"), "runnable"))
-]
 
 
 def test_ci_runs_the_readme() -> None:
@@ -83,44 +73,3 @@ def test_errors_are_explained() -> None:
         code = path.read_text(encoding="utf-8")
         for phrase in re.findall(r"log\.(?:error|exception|critical)\(\s*\"([^\"]+)\"", code):
             assert f"| `{phrase}` |" in told, f"{path.name} logs {phrase!r}; add a row for it"
-
-
-def row(data: bytes | str, **names: str) -> dict[str, list[object]]:
-    """Return the columns of one row; `names` are those that only a sealed file has."""
-    return {
-        **{key: [value] for key, value in names.items()},
-        "exchange_sequence_id": ["7"],
-        "timestamp_collector": [NOON_MS * 1_000],
-        "timestamp_exchange": [None],
-        "data": [data],
-    }
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """A folder with a small archive, half of it with a server's name, and a growing journal."""
-    for symbol, server in (("btcusdt", None), ("ethusdt", "quiet-red-heron")):
-        for data_type in DataType:
-            stream = Stream("binance", symbol, data_type)
-            data = b"\xff" if data_type is DataType.UNPARSED else '{"event":"live"}'
-            path = tmp_path / "archive" / f"{segment_path(stream, server, NOON_MS)}{SEALED}"
-            path.parent.mkdir(parents=True)
-            columns = row(data, exchange="binance", symbol=symbol)
-            pq.write_table(pa.table(columns, schema=file_schema(data_type)), path)
-    journal = tmp_path / "data" / "parquet" / f"1{JOURNAL}"
-    journal.parent.mkdir(parents=True)
-    table = pa.table(row("{}"), schema=journal_schema(DataType.TRADE))
-    with pa.ipc.new_stream(journal, table.schema) as writer:
-        writer.write_table(table)
-    (tmp_path / "data" / "archive").symlink_to(tmp_path / "archive")
-    return tmp_path
-
-
-@pytest.mark.parametrize("code", SNIPPETS)
-def test_snippets_run(
-    code: str, archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The Python that is shown for reading an archive reads one."""
-    monkeypatch.chdir(archive)
-    exec(compile(code, "snippet", "exec"), {})  # the documents are ours
-    assert capsys.readouterr().out.strip()

@@ -14,6 +14,7 @@ from trio_collector.endpoint.task import run_endpoint
 from trio_collector.errors import EndpointError
 from trio_collector.snapshot import (
     ConnectionStatus,
+    HappeningStatus,
     Health,
     Reason,
     Snapshot,
@@ -53,7 +54,17 @@ def snapshot() -> Snapshot:
         health=Health(Status.DEGRADED, (Reason("dead_stream", "no data: somebody"),)),
         connections=(ConnectionStatus("c", is_up=True, sessions=1, since_s=1.0, streams=2),),
         streams=(stream("a"), stream("b", "down"), stream("c", is_dead=True), stream("d", "new")),
-        storage=StorageStatus("local", disk_free_bytes=81_500_000_000),
+        storage=StorageStatus(
+            "both",
+            disk_free_bytes=81_500_000_000,
+            uploads=1,
+            uploaded_bytes=2_000,
+            upload_failures=3,
+        ),
+        happenings=tuple(
+            HappeningStatus(f"okx {name} trade", "gap", "expected 7, got 9", 0, -90_000_000, times)
+            for times, name in enumerate("abcdef", start=1)
+        ),
     )
 
 
@@ -72,6 +83,15 @@ def test_what_it_says(snapshot: Snapshot) -> None:
     assert "connections 1/1" in text
     assert "disk free 82 GB" in text
     assert "56.7 ▃▅█ 0.4 s 12 ms" in " ".join(text.split())
+
+
+def test_delivery_and_happenings(snapshot: Snapshot) -> None:
+    """What was delivered is there, and what happened lately, of which not all."""
+    lines = [" ".join(line.split()) for line in text_of(snapshot).splitlines()]
+    assert "sealed 0 files uploaded 1 file (2 kB) failed 3 unparsed 0" in lines
+    assert "90 s gap okx a trade expected 7, got 9" in lines
+    assert "90 s gap x2 okx b trade expected 7, got 9" in lines
+    assert not any("okx f trade" in line for line in lines)
 
 
 def test_trouble_comes_first(snapshot: Snapshot) -> None:

@@ -9,7 +9,13 @@ from trio_collector.events import DataType, Stream
 from trio_collector.summary import Reading, read_metrics, run_minute_line, summary_line
 
 EARLIER = Reading(
-    at_s=100.0, rows={"binance": 1000, "okx": 50}, gaps=1, disconnects=2, dropped=3, unparsed=4
+    at_s=100.0,
+    rows={"binance": 1000, "okx": 50},
+    gaps=1,
+    disconnects=2,
+    dropped=3,
+    unparsed=4,
+    loop_stalls=5,
 )
 
 
@@ -27,6 +33,8 @@ def test_summary_line() -> None:
         inflight_bytes=800,
         spool_files=9,
         spool_bytes=1000,
+        disk_free_bytes=1100,
+        loop_stalls=11,
     )
     assert summary_line(EARLIER, later) == {
         "rows": 630,
@@ -41,6 +49,8 @@ def test_summary_line() -> None:
         "inflight_bytes": 800,
         "spool_files": 9,
         "spool_bytes": 1000,
+        "disk_free_bytes": 1100,
+        "loop_stalls": 6,
     }
 
 
@@ -64,6 +74,8 @@ def test_read_metrics() -> None:
     metrics.inflight_bytes.inc(8)
     metrics.upload_queue_depth.inc(9)
     metrics.spool_bytes.inc(10)
+    metrics.disk_free_bytes.inc(11)
+    metrics.loop_stalls.inc(12)
     after = read_metrics(1.0)
     numbers = [name for name in Reading.__struct_fields__ if name not in ("at_s", "rows")]
     moved = [getattr(after, name) - getattr(before, name) for name in numbers]
@@ -77,6 +89,8 @@ def test_read_metrics() -> None:
         "inflight_bytes": 8,
         "spool_files": 9,
         "spool_bytes": 10,
+        "disk_free_bytes": 11,
+        "loop_stalls": 12,
     }
     assert after.rows["summed-up"] == 7
     metrics.websocket_connected.remove("summed-up", "btcusdt")
@@ -85,6 +99,7 @@ def test_read_metrics() -> None:
         (metrics.inflight_bytes, 8),
         (metrics.upload_queue_depth, 9),
         (metrics.spool_bytes, 10),
+        (metrics.disk_free_bytes, 11),
     ):
         gauge.dec(size)
 

@@ -20,6 +20,7 @@ from trio_collector.vitals import StreamState
 DEFAULT_URL = "http://127.0.0.1:9090"
 PATIENCE_S = 5.0
 SPARK_WIDTH = 10  # with it the table fits into 80 columns
+HAPPENINGS = 5
 
 _TICKS = "▁▂▃▄▅▆▇█"
 # A sign beside the colour, for whoever does not see one.
@@ -94,7 +95,10 @@ async def _watch(console: Console, url: str, snapshot: Snapshot) -> None:
 
 def render(snapshot: Snapshot) -> RenderableType:
     """Return `snapshot` for a terminal, what is in trouble first."""
-    return Group(_headline(snapshot), Text(), _figures(snapshot), Text(), _streams(snapshot))
+    parts: list[RenderableType] = [_headline(snapshot), _figures(snapshot), _streams(snapshot)]
+    if snapshot.happenings:
+        parts.append(_happenings(snapshot))
+    return Group(*(line for part in parts for line in (part, Text())))
 
 
 def _headline(snapshot: Snapshot) -> Text:
@@ -123,6 +127,12 @@ def _figures(snapshot: Snapshot) -> Table:
         f"journals {storage.journals} ({_bytes(storage.journal_bytes)})",
         f"spool {storage.spool_files} ({_bytes(storage.spool_bytes)})",
         f"disk free {_bytes(storage.disk_free_bytes)}",
+    )
+    table.add_row(
+        f"sealed {_files(storage.files_sealed)}",
+        f"uploaded {_files(storage.uploads)} ({_bytes(storage.uploaded_bytes)})",
+        f"failed {storage.upload_failures:,}",
+        f"unparsed {snapshot.unparsed_rows:,}",
     )
     return table
 
@@ -153,6 +163,17 @@ def _cells(stream: StreamStatus) -> tuple[RenderableType, ...]:
     )
 
 
+def _happenings(snapshot: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    for name in ("ago", "what happened", "where", "how"):
+        table.add_column(name, no_wrap=name == "ago", overflow="fold")
+    for each in snapshot.happenings[:HAPPENINGS]:
+        times = f" x{each.times:,}" if each.times > 1 else ""
+        ago = _age((snapshot.now_us - each.latest_us) / 1e6)
+        table.add_row(ago, Text(f"{each.event}{times}", style="bold"), each.subject, each.text)
+    return table
+
+
 def _mark(stream: StreamStatus) -> tuple[str, str]:
     known = stream.state in set(StreamState)
     sign, colour = _STATES[StreamState(stream.state)] if known else _UNKNOWN
@@ -176,6 +197,10 @@ def _age(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
 
 
 def _bytes(size: int | None) -> str:

@@ -32,6 +32,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     inflight_bytes: int = 0
     spool_files: int = 0
     spool_bytes: int = 0
+    disk_free_bytes: int = 0
+    loop_stalls: int = 0
 
 
 def read_metrics(now_s: float) -> Reading:
@@ -51,6 +53,8 @@ def read_metrics(now_s: float) -> Reading:
         inflight_bytes=int(metrics.total(metrics.inflight_bytes)),
         spool_files=int(metrics.total(metrics.upload_queue_depth)),
         spool_bytes=int(metrics.total(metrics.spool_bytes)),
+        disk_free_bytes=int(metrics.total(metrics.disk_free_bytes)),
+        loop_stalls=int(metrics.total(metrics.loop_stalls)),
     )
 
 
@@ -71,6 +75,8 @@ def summary_line(previous: Reading, current: Reading) -> dict[str, object]:
         "inflight_bytes": current.inflight_bytes,
         "spool_files": current.spool_files,
         "spool_bytes": current.spool_bytes,
+        "disk_free_bytes": current.disk_free_bytes,
+        "loop_stalls": current.loop_stalls - previous.loop_stalls,
     }
 
 

@@ -65,7 +65,7 @@ def spawn(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]"
 
 @contextlib.contextmanager
 def simulator(settings: Mapping[str, object]) -> Iterator[dict[str, str]]:
-    """Run a simulator with `settings`; yield the `base_url` of each exchange."""
+    """Run a simulator with `settings`; yield the `base_url` of each exchange, and its `ca_pem`."""
     process = spawn([__file__, json.dumps(settings, default=str)], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -253,7 +253,7 @@ async def _simulate(settings: Simulation) -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             running: Simulator = await nursery.start(serve_simulator, settings)
             urls = {name: running.base_url(name) for name in settings.venues}
-            print(json.dumps(urls), flush=True)
+            print(json.dumps({**urls, "ca_pem": running.ca_pem.decode()}), flush=True)
             async for _number in signals:
                 nursery.cancel_scope.cancel()
                 return
@@ -261,7 +261,8 @@ async def _simulate(settings: Simulation) -> None:
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    settings["record_path"] = Path(settings["record_path"])
+    for name in {"record_path", "entries_path"} & settings.keys():
+        settings[name] = Path(settings[name])
     trio.run(_simulate, msgspec.convert(settings, Simulation))
 
 

@@ -40,7 +40,12 @@ def dockerfile(deploy: Path) -> list[list[Any]]:
 @pytest.fixture
 def program() -> Callable[[str], str]:
     """Return the path of a program, or skip the test with the package that has it."""
-    packages = {"promtool": "prometheus", "prometheus": "prometheus", "systemd-analyze": "systemd"}
+    packages = {
+        "kubectl": "kubernetes-client",
+        "prometheus": "prometheus",
+        "promtool": "prometheus",
+        "systemd-analyze": "systemd",
+    }
 
     def find(name: str) -> str:
         path = shutil.which(name)

@@ -1,26 +1,11 @@
-"""What docs/deploying.md tells to type can be typed, as far as that needs no other machine."""
+"""What docs/deploying.md says of deploy/ is whole; tests/test_docs.py runs what it tells to type."""
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYING = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("name", "block"),
-    re.findall(r"(?ms)^<!-- offline: ([\w-]+) -->\n```sh\n(.*?)^```$", DEPLOYING),
-)
-def test_offline_blocks(name: str, block: str, program: Callable[[str], str]) -> None:
-    """A block that is marked so runs, line by line, from the top of the repository."""
-    for line in block.splitlines():
-        _program, *arguments = line.split()
-        done = subprocess.run([program(name), *arguments], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 def test_shell_is_sound() -> None:

@@ -263,6 +263,23 @@ def test_kustomization(read_yaml: ReadYaml, deploy: Path) -> None:
     assert made == {"name": "trio-collector", "files": ["config.toml"]}
 
 
+def test_kustomization_is_rendered(deploy: Path, program: Callable[[str], str]) -> None:
+    """kubectl makes of it the objects of the namespace, and the pods mount the ConfigMap it makes."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    command = [program("kubectl"), "kustomize", str(deploy / "kubernetes")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    for kind, each in made.items():
+        assert kind == "Namespace" or each["metadata"]["namespace"] == "market-data"
+    config = made["ConfigMap"]
+    assert parse_config(config["data"]["config.toml"]).markets
+    volumes = made["StatefulSet"]["spec"]["template"]["spec"]["volumes"]
+    mounted = [each["configMap"]["name"] for each in volumes if "configMap" in each]
+    assert mounted == [config["metadata"]["name"]]
+    assert re.fullmatch(r"trio-collector-\w{10}", mounted[0]), "a change would restart no pod"
+
+
 def test_pod_monitor(objects: list[Any], read_yaml: ReadYaml) -> None:
     """It selects the pods, asks the port they have, and names the job as the alerts do."""
     (monitor,) = (each for each in objects if each["kind"] == "PodMonitor")

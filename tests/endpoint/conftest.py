@@ -37,8 +37,8 @@ class Planned:
         self.data_timeout_s = data_timeout_s
 
     @property
-    def name(self) -> str:
-        return ":".join(self.streams[0])
+    def names(self) -> list[str]:
+        return [":".join(self.streams[0])]
 
 
 def batch_of(stream: Stream, rows: int, received_us: int, lag_us: int | None = 5_000) -> Batch:

@@ -21,6 +21,10 @@ Serve = Callable[..., Awaitable[int]]
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
 Ask = Callable[..., Awaitable[bytes]]
 
+# What would hold the loop up is a client's patience, and so seconds; a machine that is busy with
+# other things takes half of one away at times.
+HELD_UP_S = 1.5
+
 HOST = b"Host: localhost\r\n"
 UPGRADE = (
     b"GET /live HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -113,7 +117,7 @@ async def test_malformed_requests(
     port = await serve(vitals)
     await ask(port, request_, 0.3)
     assert await get(port, "/live") == (200, b"alive\n")
-    assert ticker.longest_s < 0.5
+    assert ticker.longest_s < HELD_UP_S
 
 
 async def test_all_at_once(
@@ -189,7 +193,7 @@ async def test_idle_connections(serve: Serve, get: Get, vitals: Vitals, ticker: 
             assert (await get(port, "/live"))[0] == 200
         with trio.fail_after(2), contextlib.suppress(trio.BrokenResourceError):
             assert await idle[0].receive_some() == b""
-    assert ticker.longest_s < 0.5
+    assert ticker.longest_s < HELD_UP_S
 
 
 def stuck_client(port: int) -> socket.socket:
@@ -227,7 +231,7 @@ async def test_stuck_reader(
                 size += len(part)
     _status, whole = await get(port, "/api/status")
     assert size < 30 * len(whole)  # of 90 that were asked for
-    assert ticker.longest_s < 0.5
+    assert ticker.longest_s < HELD_UP_S
 
 
 async def test_nobody_holds_up_the_end(

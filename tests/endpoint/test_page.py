@@ -85,6 +85,33 @@ async def test_trouble_comes_first(serve: Serve, busy: Vitals, tab: Any) -> None
     assert tab.errors == []
 
 
+async def test_exchanges_and_connections(serve: Serve, busy: Vitals, tab: Any) -> None:
+    """Each exchange has a card with the sum of its streams, each connection a row that says why."""
+    down = busy.streams[STREAMS[-1]].connection
+    busy.ended(down, 1, clock.now_us(), reason="tls_error", detail="certificate has expired")
+    await tab.open(f"http://127.0.0.1:{await serve(busy)}/")
+    await tab.wait_for(f"{SHOWN} >= 3")
+    cards = await tab.evaluate(
+        "[...document.querySelectorAll('.venue')].map((e) => [e.dataset.level, e.textContent])"
+    )
+    assert [level for level, _text in cards] == ["good", "warn"]
+    assert "binance" in cards[0][1]
+    assert "2 / 2 open" in cards[0][1]
+    assert "1 / 2 open" in cards[1][1]
+    own = "latest.streams.filter((s) => s.exchange === 'binance')"
+    total = f"rate({own}.reduce((sum, s) => sum + s.rows_per_s, 0))"
+    card = "document.querySelector('.venue').textContent"
+    assert await tab.evaluate(f"{card}.includes(`${{{total}}} rows/s`)")
+    assert await tab.text_of("#links-note") == "3 of 4 open, 0 reconnects"
+    assert await tab.evaluate("document.querySelectorAll('#link-rows tr').length") == 0
+    await tab.evaluate("document.querySelector('#links summary').click()")
+    await tab.wait_for("document.querySelectorAll('#link-rows tr').length === 4")
+    first = await tab.text_of("#link-rows tr")
+    assert first.startswith("not open")
+    assert "tls_error: certificate has expired" in first
+    assert tab.errors == []
+
+
 async def test_filter_and_sort(serve: Serve, busy: Vitals, tab: Any) -> None:
     """The filter takes words in any order; a head of the table sorts, and turns around."""
     await tab.open(f"http://127.0.0.1:{await serve(busy)}/")

@@ -14,6 +14,7 @@ from trio_collector.endpoint.app import MAX_VIEWERS
 from trio_collector.endpoint.page import page_answer
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.feed.ending import Ending
+from trio_collector.ledger import LedgerEvent
 from trio_collector.snapshot import SAMPLE_S, Snapshot
 from trio_collector.vitals import Vitals
 
@@ -99,7 +100,8 @@ async def test_health(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> N
 
 async def test_unhealthy(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> None:
     """A collector without a stream that has data is unhealthy: /health and /ready are 503."""
-    clock.now_us += 3600 * 1_000_000
+    for stream in vitals.streams:
+        vitals.noted(stream, LedgerEvent.STALE, clock.now_us, {"limit_s": 10.0})
     port = await serve(vitals, now_us=clock)
     status, body = await get(port, "/health")
     assert (status, json.loads(body)["status"]) == (503, "unhealthy")

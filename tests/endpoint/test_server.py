@@ -15,6 +15,7 @@ from trio_collector.endpoint.board import Board
 from trio_collector.endpoint.server import Server
 from trio_collector.endpoint.survey import Place
 from trio_collector.endpoint.task import run_endpoint
+from trio_collector.ledger import LedgerEvent
 from trio_collector.snapshot import SAMPLE_S
 from trio_collector.vitals import Vitals
 
@@ -118,10 +119,12 @@ async def test_samples_and_news(
     with capture_logs() as logs:
         nursery.start_soon(board.run)
         await board.wait_sample()
-        now_us += 3600 * 1_000_000
+        for stream in vitals.streams:
+            vitals.noted(stream, LedgerEvent.STALE, now_us, {"limit_s": 10.0})
         with trio.fail_after(5 * SAMPLE_S):
             await board.wait_sample()
             await board.wait_sample()
     told = [entry for entry in logs if entry["event"] == "health changed"]
     assert [(entry["before"], entry["status"]) for entry in told] == [("healthy", "unhealthy")]
-    assert [each.event for each in board.snapshot().happenings] == ["unhealthy"]
+    happened = [each.event for each in board.snapshot().happenings]
+    assert happened[0] == "unhealthy"

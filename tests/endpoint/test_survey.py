@@ -12,7 +12,7 @@ from trio_collector.endpoint.survey import Place, take_snapshot, with_histories
 from trio_collector.events import Batch
 from trio_collector.ledger import LedgerEvent
 from trio_collector.snapshot import Snapshot, StreamStatus
-from trio_collector.vitals import Vitals
+from trio_collector.vitals import StreamState, Vitals
 
 START_US = 1_700_000_000_000_000
 S = 1_000_000
@@ -71,17 +71,26 @@ def test_ages(vitals: Vitals, take: Callable[..., Snapshot]) -> None:
 
 
 def test_death(vitals: Vitals, take: Callable[..., Snapshot]) -> None:
-    """A stream is dead after data_timeout_s without data, and when the collector left it, never."""
+    """A stream is dead when its session calls it stale, or after data_timeout_s without one; when
+    the collector left it, never.
+    """
+    stream = next(iter(vitals.streams))
+    assert not first(take(vitals, 1000)).is_dead
+    vitals.noted(stream, LedgerEvent.STALE, START_US, {"limit_s": 10.0})
+    assert first(take(vitals, 10)).is_dead
+    for name in vitals.connections:
+        vitals.ended(name, 1, START_US, reason="close_frame", detail="")
     assert not first(take(vitals, 90)).is_dead
     assert first(take(vitals, 91)).is_dead
     for name in vitals.connections:
-        vitals.ended(name, 1, START_US, reason="stopped", detail="")
+        vitals.ended(name, 2, START_US, reason="stopped", detail="")
     assert not first(take(vitals, 91)).is_dead
 
 
 def test_what_never_had_data(vitals: Vitals, take: Callable[..., Snapshot]) -> None:
     """It has no age, and is dead once the process is old enough."""
-    next(iter(vitals.streams.values())).latest_us = None
+    never = next(iter(vitals.streams.values()))
+    never.latest_us, never.state = None, StreamState.SUBSCRIBED
     assert first(take(vitals, 91)).age_s is None
     assert first(take(vitals, 91)).is_dead
 

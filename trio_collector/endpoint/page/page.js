@@ -247,6 +247,66 @@ function showWay(storage) {
   say($("disk-note"), storage.is_disk_low ? "low: new rows are not kept" : `of ${bytes(total)}${storage.min_free_bytes ? `; stops at ${bytes(storage.min_free_bytes)}` : ""}`);
 }
 
+const venues = new Map(); // by exchange: its card
+function newVenue(name) {
+  const card = $("exchanges").appendChild(document.createElement("div"));
+  card.className = "venue";
+  const title = card.appendChild(document.createElement("h2"));
+  const path = title.appendChild(glyph()).firstChild;
+  title.append(name);
+  const number = span(card, "number");
+  const svg = card.appendChild(spark());
+  return { card, path, number, svg, note: span(card, "note") };
+}
+function sum(histories) { // each ends now; a shorter one began later
+  const total = Array(Math.max(0, ...histories.map((each) => each.length))).fill(0);
+  for (const each of histories) each.forEach((n, i) => { total[total.length - each.length + i] += n; });
+  return total;
+}
+function showExchanges({ streams, connections }) {
+  for (const name of [...new Set(streams.map((s) => s.exchange))].sort()) {
+    const own = streams.filter((s) => s.exchange === name);
+    const links = connections.filter((each) => each.name.split(":")[0] === name);
+    const up = links.filter((each) => each.is_up).length;
+    let venue = venues.get(name);
+    if (!venue) venues.set(name, venue = newVenue(name));
+    // One stream in trouble is a caution here; its own row says the rest.
+    const all = own.map(level);
+    const its = all.every((each) => each === "bad") ? "bad" : all.some((each) => ["bad", "warn"].includes(each)) ? "warn" :
+      all.some((each) => each === "wait") ? "wait" : all[0];
+    mark(venue.card, "level", its);
+    shape(venue.path, its);
+    unit(venue.number, `${rate(own.reduce((total, s) => total + s.rows_per_s, 0))} rows/s`);
+    draw(venue.svg, sum(own.map((s) => rows.get(nameOf(s)).history)), 160, 20);
+    const late = median(own.filter((s) => s.lag_ms !== null).map((s) => s.lag_ms));
+    tone(venue.note, up < links.length ? "caution" : "");
+    say(venue.note, `${up} / ${links.length} open${late === null ? "" : ` · lag ${lag(late)}`}`);
+  }
+}
+
+function showConnections(connections) {
+  const up = connections.filter((each) => each.is_up).length;
+  tone($("links-note"), up < connections.length ? "caution" : "");
+  say($("links-note"), `${up} of ${connections.length} open, ${many(connections.reduce((total, each) => total + Math.max(0, each.sessions - 1), 0), "reconnect")}`);
+  if (!document.querySelector("#links details").open) return;
+  const shown = [...connections].sort((a, b) => a.is_up - b.is_up || a.name.localeCompare(b.name));
+  $("link-rows").replaceChildren(...shown.map((each) => {
+    const tr = document.createElement("tr");
+    const its = each.is_up ? "good" : "bad";
+    tr.dataset.level = its;
+    const cell = (text, name) => { const td = tr.appendChild(document.createElement("td")); td.className = name; td.append(text); return td; };
+    const state = cell(glyph(), "state");
+    shape(state.querySelector("path"), its);
+    span(state, "word").textContent = each.is_up ? "open" : "not open";
+    cell(each.name, "");
+    cell(age(each.since_s), "n");
+    cell(group(each.sessions), "n");
+    cell(group(each.streams), "n w");
+    cell([each.reason, each.detail].filter(Boolean).join(": "), "why");
+    return tr;
+  }));
+}
+
 function clock(us) {
   const at = new Date(us / 1000);
   const two = (n) => String(n).padStart(2, "0");
@@ -285,7 +345,9 @@ function show(snapshot) {
   showVerdict(snapshot.health);
   showTiles(snapshot);
   showWay(snapshot.storage);
+  showExchanges(snapshot);
   showStreams();
+  showConnections(snapshot.connections);
   showHappenings(snapshot.happenings);
   document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
 }
@@ -332,6 +394,7 @@ async function poll() {
   if (Date.now() - heardAt > SILENT_MS) setLink("lost");
 }
 
+document.querySelector("#links details").addEventListener("toggle", () => latest && showConnections(latest.connections));
 $("filter").addEventListener("input", () => latest && showStreams());
 for (const th of document.querySelectorAll("th[data-key]")) {
   th.querySelector("button").addEventListener("click", () => {

@@ -1,0 +1,294 @@
+"""Everything that can go wrong between an exchange and a collector, and that nothing is hidden.
+
+    python tests/bench/feed_faults.py alone [--only KIND ...] [--beside N]
+    python tests/bench/feed_faults.py mix [--minutes N] [--rate N] [--seed N]
+
+`alone` plays each fault of the simulator by itself: it befalls the first connection to each of five
+exchanges, after two seconds, and the collector (a process of its own, as is the simulator) has ten
+connections. `mix` plays all of them at random, for as long as told, on 40 connections at ten times
+the usual rate.
+
+Judged are: no exit; no connection disturbed that the fault did not concern; each session followed by
+the next one within the backoff's cap; and every frame accounted for, and every hole told, as
+`truth.py` works it out from the simulator's numbers.
+"""
+
+import argparse
+import concurrent.futures
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lab
+import msgspec
+import truth
+
+from trio_collector.simulator.faults.catalog import CATALOG, NEED_TLS, Stage
+from trio_collector.simulator.faults.fault import Fault, Kind
+from trio_collector.simulator.faults.script import exchanges_of
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.2, 2.0
+MESSAGE_TIMEOUT_S = 5.0
+CONNECT_S = 10.0
+ALONE_S = {Stage.ACCEPT: 18, Stage.HANDSHAKE: 28, Stage.REST: 10}
+USUAL = {"books_per_s": 10.0, "trades_per_s": 5.0}
+
+WEBSOCKET = f"""
+[websocket]
+initial_retry_delay_secs = {FIRST_DELAY_S}
+max_retry_delay_secs = {LONGEST_DELAY_S}
+message_timeout_secs = {MESSAGE_TIMEOUT_S}
+"""
+
+
+FROM_THE_START = {
+    Kind.ACK_REFUSED,
+    Kind.ACK_SILENT,
+    Kind.NO_ACK,
+    Kind.LATE_ACK,
+    Kind.NO_TEXT_PONG,
+    Kind.NO_FRAME_PONG,
+}
+
+
+def fault_alone(kind: Kind) -> Fault:
+    """Return the fault of `kind` that befalls each exchange once."""
+    stage = CATALOG[kind].stage
+    named = set(CATALOG[kind].parameters)
+    options: dict[str, Any] = {"kind": kind}
+    if stage in (Stage.ACCEPT, Stage.HANDSHAKE):
+        options["for_s"] = 6.0
+    elif stage in (Stage.CONNECTION, Stage.MESSAGE):
+        options |= {"connection": 1, "after_s": 2.0}
+    elif stage is Stage.VENUE:
+        options |= {"at_s": 4.0}
+    if "for_s" in named:
+        options["for_s"] = 3.0
+    if "retry_after_s" in named:
+        options["retry_after_s"] = 3.0
+    if kind in (Kind.LOST, Kind.DUPLICATE, Kind.REPEATED, Kind.REORDERED):
+        options |= {"rate": 0.05}
+        options.pop("after_s")
+    if kind in FROM_THE_START:
+        options.pop("after_s")
+    if kind in (Kind.NO_TEXT_PONG, Kind.NO_FRAME_PONG, Kind.SILENT_FEED):
+        options.pop("for_s")
+    return Fault(**options)
+
+
+def fault_at_random(kind: Kind, mean_s: float, messages_per_s: float, dice: random.Random) -> Fault:
+    """Return the fault of `kind` that befalls each connection each `mean_s` or so."""
+    stage, named = CATALOG[kind].stage, CATALOG[kind].parameters
+    options: dict[str, Any] = {"kind": kind}
+    if stage in (Stage.ACCEPT, Stage.HANDSHAKE):
+        options |= {"rate": 0.01}
+    elif stage is Stage.VENUE:
+        options |= {"every_s": 3 * mean_s, "at_s": dice.uniform(10, 3 * mean_s)}
+    elif stage is Stage.REST:
+        options |= {"rate": 0.05}
+    else:
+        options |= {"rate": 1 / (mean_s * messages_per_s)}
+    if "for_s" in named:
+        options["for_s"] = dice.uniform(1, 5)
+    if "retry_after_s" in named:
+        options["retry_after_s"] = 2.0
+    return Fault(**options)
+
+
+def write_config(
+    directory: Path, urls: Mapping[str, str], venues: lab.Venues, options: Mapping[str, str]
+) -> Path:
+    """Write a configuration with short delays; `options` are lines for an exchange's markets."""
+    markets = "".join(
+        f'[[markets]]\nexchange = "{name}"\nbase_url = "{urls[name]}"\n'
+        f"symbols = {json.dumps(list(symbols))}\n{options.get(name, '')}\n"
+        for name, symbols in venues.items()
+    )
+    path = directory / "config.toml"
+    path.write_text(
+        f'[collector]\nmetrics_port = 0\n[storage]\nmode = "local"\nmin_free_bytes = 0\n'
+        f'data_dir = "{directory}/spool"\nlocal_path = "{directory}/archive"\n{WEBSOCKET}{markets}'
+    )
+    return path
+
+
+def play(
+    directory: Path,
+    faults: Iterable[Fault],
+    symbols: int,
+    seconds: float,
+    rate: float,
+    seed: int = 0,
+) -> tuple[list[str], list[truth.Verdict]]:
+    """Let the collector live through `faults`; return what was wrong, and each stream's verdict."""
+    script = tuple(faults)
+    venues = lab.venues_of(symbols)
+    is_tls = any(fault.kind in NEED_TLS for fault in script)
+    entries, log = directory / "entries", directory / "log"
+    settings: dict[str, Any] = {
+        "venues": venues,
+        "entries_path": entries,
+        "has_own_ports": True,
+        "is_tls": is_tls,
+        "seed": seed,
+        "faults": {"seed": seed, "faults": [_told(fault) for fault in script]},
+        **{name: rate * usual for name, usual in USUAL.items()},
+    }
+    with lab.simulator(settings) as urls:
+        trusted = directory / "ca.pem"
+        trusted.write_text(urls.get("ca_pem", ""))
+        config = write_config(directory, urls, venues, {})
+        os.environ["SSL_CERT_FILE"] = str(trusted) if is_tls else ""
+        with lab.collector(config, log) as process:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and process.poll() is None:
+                time.sleep(0.2)
+            wrong = [] if process.poll() is None else [f"the collector ended: {process.returncode}"]
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(60)
+            if code:
+                wrong.append(f"exit code {code}")
+    verdicts = truth.judge(entries, directory / "archive")
+    wrong += [f"{'/'.join(each.name)}: {text}" for each in verdicts for text in each.faults]
+    return wrong + judge_delays(log), verdicts
+
+
+def _told(fault: Fault) -> dict[str, Any]:
+    default = {field.name: field.default for field in msgspec.structs.fields(Fault)}
+    told: dict[str, Any] = msgspec.to_builtins(fault)
+    return {name: value for name, value in told.items() if value != default[name]}
+
+
+def judge_delays(log: Path) -> list[str]:
+    """Return the connections that waited longer for their next session than they may."""
+    wrong: list[str] = []
+    ended: dict[str, float] = {}
+    banned: dict[str, float] = {}  # exchanges, until when
+    for line in log.read_bytes().splitlines():
+        entry = json.loads(line)
+        name, event = entry.get("connection"), entry["event"]
+        at = _seconds(entry["timestamp"])
+        if event == "exchange is left alone":
+            banned[entry["exchange"]] = at + entry["seconds"]
+        if name is None or event not in ("connected", "session ended"):
+            continue
+        since = max(ended.pop(name, at), min(at, banned.get(name.partition(":")[0], 0.0)))
+        waited = at - since
+        if event == "session ended":
+            ended[name] = at
+            waited -= CONNECT_S
+        if waited > LONGEST_DELAY_S + PATIENCE_S:
+            wrong.append(f"{name} waited {waited:.1f} s for its session {entry['session']}")
+    return wrong
+
+
+# What may come on top of the backoff: a Retry-After of the script, its turn to connect when all of
+# an exchange have ended at once, a busy machine.
+PATIENCE_S = 10.0
+
+
+def _seconds(timestamp: str) -> float:
+    moment = time.strptime(timestamp[:19], "%Y-%m-%dT%H:%M:%S")
+    return time.mktime(moment) + float(timestamp[19:-1])
+
+
+def sessions_of(log: Path) -> Counter[str]:
+    """Return how many sessions each connection had."""
+    return Counter(each["connection"] for each in lab.log_events(log, "session ended"))
+
+
+def play_alone(kind: Kind) -> tuple[Kind, list[str], str]:
+    """Play one fault; return what was wrong, and a line about it."""
+    stage = CATALOG[kind].stage
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        seconds = ALONE_S.get(stage, 16)
+        wrong, verdicts = play(directory, [fault_alone(kind)], 1, seconds, 1.0)
+        sessions = sessions_of(directory / "log")
+        allowed = exchanges_of(kind) or tuple(lab.venues_of(1))
+        if stage in (Stage.CONNECTION, Stage.MESSAGE):
+            calm = [name for name, count in sessions.items() if count == 1]
+            if len(sessions) - len(calm) > len(allowed):
+                wrong.append(f"a sibling was disturbed: {dict(sessions)}")
+        reasons = Counter(
+            each["reason"] for each in lab.log_events(directory / "log", "session ended")
+        )
+        del reasons["stopped"]
+    text = (
+        f"sent {sum(v.sent for v in verdicts):,}, stored {sum(v.stored for v in verdicts):,},"
+        f" unread {sum(v.tail for v in verdicts)}, gaps {sum(v.gaps for v in verdicts)},"
+        f" duplicates {sum(v.duplicates for v in verdicts)}, ends {dict(reasons)}"
+    )
+    return kind, wrong, text
+
+
+def run_alone(options: argparse.Namespace) -> bool:
+    kinds = [kind for kind in Kind if not options.only or kind in options.only]
+    kinds = [kind for kind in kinds if CATALOG[kind].stage is not Stage.REST]
+    bad = 0
+    with concurrent.futures.ProcessPoolExecutor(options.beside) as pool:
+        for kind, wrong, text in pool.map(play_alone, kinds):
+            bad += bool(wrong)
+            print(f"{'BAD ' if wrong else 'good'} {kind:24} {text}", flush=True)
+            for each in wrong[:10]:
+                print(f"       {each}", flush=True)
+    print(f"{len(kinds)} faults, {bad} of them bad")
+    return not bad
+
+
+def run_mix(options: argparse.Namespace) -> bool:
+    dice = random.Random(options.seed)
+    seconds = options.minutes * 60
+    per_connection = options.rate * sum(USUAL.values()) / 2
+    kinds = [k for k in Kind if k not in NEED_TLS and CATALOG[k].stage is not Stage.REST]
+    faults = [fault_at_random(kind, options.each, per_connection, dice) for kind in kinds]
+    directory = Path(options.keep or tempfile.mkdtemp())
+    directory.mkdir(exist_ok=True)
+    wrong, verdicts = play(directory, faults, 4, seconds, options.rate, options.seed)
+    sessions = sessions_of(directory / "log")
+    print(f"{len(kinds)} kinds of faults, {options.minutes:g} minutes, {len(verdicts)} streams")
+    for name in ("sent", "stored", "tail", "copies", "gaps", "duplicates"):
+        print(f"  {name:10} {sum(getattr(each, name) for each in verdicts):,}")
+    fates: Counter[str] = Counter()
+    for sent in truth.read_sent(directory / "entries").values():
+        fates.update(sent.fates)
+    print(f"  fates      {dict(fates)}")
+    print(f"  sessions   {sum(sessions.values()):,} on {len(sessions)} connections")
+    ends = Counter(e["reason"] for e in lab.log_events(directory / "log", "session ended"))
+    print(f"  ends       {dict(ends)}")
+    for text in itertools.islice(wrong, 40):
+        print(f"  BAD {text}")
+    return not wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("alone", "mix"))
+    parser.add_argument("--only", nargs="*", default=(), help="kinds of faults")
+    parser.add_argument("--beside", type=int, default=4, help="so many at a time")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--each", type=float, default=600.0, help="mean seconds between two of a kind"
+    )
+    parser.add_argument("--rate", type=float, default=10.0, help="times the usual rate")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", help="leave the files in this folder")
+    options = parser.parse_args()
+    is_good = run_alone(options) if options.what == "alone" else run_mix(options)
+    print("good" if is_good else "NOT GOOD")
+    sys.exit(not is_good)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""What a collector must have on disk, told from what the simulator says became of every frame.
+
+For each stream every readable frame that was handed to the kernel must be stored, byte for byte,
+but for
+
+* the last frames of a connection: they were in the sockets when it ended, and the ledger has that
+  end;
+* copies: what came over two connections at once is kept once, where the exchange's ids tell.
+
+Nothing else may be stored. Holes are worked out from the ids of what is stored, in its order, by a
+rule of this file's own, and compared with the gaps that the ledger tells: none missed, none false.
+"""
+
+import hashlib
+import json
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from trio_collector import layout
+from trio_collector.simulator.frames import Fate
+from trio_collector.simulator.record import read_entries
+
+READABLE = frozenset({Fate.SENT, Fate.REPEATED, Fate.LATE})
+SNAPSHOTS = (b'"action":"snapshot"', b'"type":"snapshot"')
+
+TRADE_ID = re.compile(rb'"trade_id":"(\d+)"')
+# Coinbase counts the frames of a connection; ids of trades are far above these numbers.
+MOST_FRAMES = 1_000_000
+
+# Streams whose ids prove what is missing, and those of them that a new session starts afresh.
+PROVABLE = {
+    ("binance", "trade"),
+    ("okx", "orderbook"),
+    ("okx", "trade"),
+    ("bybit", "orderbook"),
+    ("coinbase", "trade"),
+}
+SAME_IDS = {
+    ("binance", "trade"),
+    ("binance", "orderbook"),
+    ("okx", "orderbook"),
+    ("okx", "trade"),
+    ("coinbase", "trade"),
+    ("upbit", "trade"),
+}
+
+Name = tuple[str, str, str]  # exchange, symbol, data type
+
+
+def digest_of(frame: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(frame, digest_size=8).digest(), "big", signed=True)
+
+
+class Sent:
+    """The frames of one stream, in the order of the wire, as parallel arrays."""
+
+    def __init__(self, *, is_book: bool = False, counts_frames: bool = False) -> None:
+        self._is_book = is_book
+        self._counts_frames = counts_frames  # the ids are those of a connection's frames: Coinbase
+        self.connections = array("i")
+        self.digests = array("q")
+        self.fates: Counter[Fate] = Counter()
+        self.ids: dict[int, tuple[int, int]] = {}  # of a digest
+        self.snapshots: set[int] = set()  # digests
+        self.skipped: dict[int, set[int]] = {}  # frames of a connection that did not come whole
+        self.latest: dict[int, int] = {}  # the latest frame of a connection that did
+
+    def add(self, connection: int, fate: Fate, payload: bytes, ids: tuple[int, int] | None) -> None:
+        self.fates[fate] += 1
+        if self._counts_frames and ids is not None:
+            if fate in READABLE - {Fate.LATE}:
+                self.latest[connection] = max(ids[0], self.latest.get(connection, 0))
+            elif fate is not Fate.UNSENT:
+                self.skipped.setdefault(connection, set()).add(ids[0])
+            traded = [int(number) for number in TRADE_ID.findall(payload)]
+            ids = (min(traded), max(traded)) if traded else None
+        if fate not in READABLE:
+            return
+        digest = digest_of(payload)
+        self.connections.append(connection)
+        self.digests.append(digest)
+        if ids is not None:
+            self.ids[digest] = ids
+        if self._is_book and any(mark in payload for mark in SNAPSHOTS):
+            self.snapshots.add(digest)
+
+
+class Verdict(NamedTuple):
+    """What became of one stream; `faults` is what must not be."""
+
+    name: Name
+    sent: int
+    stored: int
+    tail: int  # unread when their connection ended
+    copies: int
+    gaps: int
+    duplicates: int
+    faults: list[str]
+
+
+def read_sent(entries: Path) -> dict[Name, Sent]:
+    """Return what was sent, by stream."""
+    streams: dict[Name, Sent] = {}
+    for entry in read_entries(entries):
+        name = (entry.stream.exchange, entry.stream.symbol, entry.stream.data_type)
+        stream = streams.get(name)
+        if stream is None:
+            is_book, counts_frames = name[2] == "orderbook", name[0] == "coinbase"
+            stream = streams[name] = Sent(is_book=is_book, counts_frames=counts_frames)
+        stream.add(entry.connection, entry.fate, entry.payload, entry.ids)
+    return streams
+
+
+def files_of(root: Path) -> Iterator[tuple[Name, int, Path]]:
+    for path in root.rglob(f"*{layout.SEALED}"):
+        place = layout.parse_segment_path(PurePosixPath(path.relative_to(root).as_posix()))
+        assert place is not None, path
+        yield (*place.stream[:2], place.stream.data_type.value), place.first_ms, path
+
+
+def read_rows(root: Path) -> tuple[dict[Name, list[int]], dict[Name, list[dict[str, Any]]]]:
+    """Return the digests of all rows of data, and the ledger, by stream."""
+    data: dict[Name, list[int]] = {}
+    ledger: dict[Name, list[dict[str, Any]]] = {}
+    for name, _first_ms, path in sorted(files_of(root)):
+        table = pq.read_table(path, columns=["data", "timestamp_collector"])
+        values = table["data"].to_pylist()
+        if name[2] == "status":
+            for text, at_us in zip(values, table["timestamp_collector"].to_pylist(), strict=True):
+                row = {"at_us": at_us, **json.loads(text)}
+                ledger.setdefault((*name[:2], row["data_type"]), []).append(row)
+        else:
+            rows = data.setdefault(name, [])
+            rows += (digest_of(v if isinstance(v, bytes) else v.encode()) for v in values)
+    return data, ledger
+
+
+def judge_stream(name: Name, sent: Sent, rows: list[int], ledger: list[dict[str, Any]]) -> Verdict:
+    """Return the verdict on one stream."""
+    faults: list[str] = []
+    kept, times = Counter(rows), Counter(sent.digests)
+    for digest, count in (kept - times).items():
+        faults.append(f"{count} rows were never sent ({digest:x})")
+    tail, copies, lost = _missing(name, sent, kept, times)
+    if lost:
+        faults.append(f"{lost} frames were sent, and are neither stored nor last of a connection")
+    ends = Counter(row["event"] for row in ledger)
+    if tail and not ends["disconnected"] + ends["stopped"]:
+        faults.append(f"{tail} frames unread, and no end in the ledger")
+    gaps = [row for row in ledger if row["event"] == "gap"]
+    if name[0] == "coinbase":
+        faults += _compare_skipped(sent, [row for row in gaps if row["expected"] <= MOST_FRAMES])
+    if (name[0], name[2]) in PROVABLE:
+        faults += _compare_gaps(name, expected_gaps(sent, rows), gaps, rows, sent)
+    elif name[0] != "coinbase" and gaps:
+        faults.append(f"{len(gaps)} gaps that nothing can prove")
+    return Verdict(
+        name, len(sent.digests), len(rows), tail, copies, len(gaps), ends["duplicate"], faults
+    )
+
+
+def _missing(
+    name: Name, sent: Sent, kept: Counter[int], times: Counter[int]
+) -> tuple[int, int, int]:
+    """Return how many frames are not stored: the last of a connection, copies, and the rest."""
+    short = times - kept
+    tail = copies = lost = 0
+    by_connection: dict[int, list[int]] = {}
+    for connection, digest in zip(sent.connections, sent.digests, strict=True):
+        by_connection.setdefault(connection, []).append(digest)
+    for digests in by_connection.values():
+        is_tail = True
+        for digest in reversed(digests):
+            if not short[digest]:
+                is_tail = False
+                continue
+            short[digest] -= 1
+            if kept[digest]:
+                copies += 1
+                is_tail = is_tail and (name[0], name[2]) not in SAME_IDS
+            elif is_tail:
+                tail += 1
+            else:
+                lost += 1
+    return tail, copies, lost
+
+
+def expected_gaps(sent: Sent, rows: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the holes in the ids of `rows`, in their order: the id before, and the id after."""
+    found = []
+    reached: int | None = None
+    for digest in rows:
+        first, last = sent.ids[digest]
+        if reached is None or digest in sent.snapshots:
+            reached = last
+        elif first > reached + 1:
+            found.append((reached, first - 1))
+            reached = last
+        else:
+            reached = max(reached, last)
+    return found
+
+
+def _compare_gaps(
+    name: Name,
+    expected: list[tuple[int, int]],
+    told: list[dict[str, Any]],
+    rows: list[int],
+    sent: Sent,
+) -> list[str]:
+    """Return which gaps were missed, and which are false."""
+    due = Counter(expected)
+    got = Counter(
+        (row["expected"], row["got"])
+        for row in told
+        if name[0] != "coinbase" or row["expected"] > MOST_FRAMES
+    )
+    stored = {one for digest in rows for one in _span(sent.ids[digest])}
+    missed = [
+        gap
+        for gap in (due - got).elements()
+        if not stored.issuperset(range(gap[0] + 1, gap[1] + 1))
+    ]
+    false = list((got - due).elements())
+    return [f"gap missed: {gap}" for gap in missed[:5]] + [f"false gap: {gap}" for gap in false[:5]]
+
+
+def _compare_skipped(sent: Sent, told: list[dict[str, Any]]) -> list[str]:
+    """Compare the frames that a connection skipped with the gaps told of its count."""
+    faults = []
+    covered: dict[int, set[int]] = {connection: set() for connection in sent.skipped}
+    for row in told:
+        frames = set(range(row["expected"], row["got"]))
+        whose = [c for c, skipped in sent.skipped.items() if frames <= skipped - covered[c]]
+        if whose:
+            covered[whose[0]] |= frames
+        else:
+            faults.append(f"false gap of frames: {row['expected']} to {row['got']}")
+    for connection, skipped in sent.skipped.items():
+        due = {frame for frame in skipped if frame < sent.latest.get(connection, -1)}
+        if missed := due - covered[connection]:
+            faults.append(f"{len(missed)} frames skipped on a connection and not told")
+    return faults
+
+
+def _span(ids: tuple[int, int]) -> range:
+    return range(ids[0], ids[1] + 1)
+
+
+def judge(entries: Path, archive: Path) -> list[Verdict]:
+    """Return the verdict on each stream that was sent or stored."""
+    sent = read_sent(entries)
+    data, ledger = read_rows(archive)
+    names = sorted({name for name in (*sent, *data) if name[2] in ("orderbook", "trade")})
+    return [
+        judge_stream(name, sent.get(name, Sent()), data.get(name, []), ledger.get(name, []))
+        for name in names
+    ]
