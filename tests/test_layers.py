@@ -41,6 +41,7 @@ WAITS = {
     "endpoint/client.py",
     "endpoint/server.py",
     "endpoint/task.py",
+    "feed/asking.py",
     "feed/connect.py",
     "feed/context.py",
     "feed/failure.py",

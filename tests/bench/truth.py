@@ -29,6 +29,7 @@ from trio_collector.simulator.record import read_entries
 READABLE = frozenset({Fate.SENT, Fate.REPEATED, Fate.LATE})
 SNAPSHOTS = (b'"action":"snapshot"', b'"type":"snapshot"')
 
+SEQUENTIAL_ID = re.compile(rb'"sid":(\d+)')  # of a trade of Upbit
 TRADE_ID = re.compile(rb'"trade_id":"(\d+)"')
 # Coinbase counts the frames of a connection; ids of trades are far above these numbers.
 MOST_FRAMES = 1_000_000
@@ -82,6 +83,8 @@ class Sent:
             ids = (min(traded), max(traded)) if traded else None
         if fate not in READABLE:
             return
+        if ids is None and (found := SEQUENTIAL_ID.search(payload)):
+            ids = (int(found[1]), int(found[1]))
         digest = digest_of(payload)
         self.connections.append(connection)
         self.digests.append(digest)
@@ -170,6 +173,8 @@ def _missing(
 ) -> tuple[int, int, int]:
     """Return how many frames are not stored: the last of a connection, copies, and the rest."""
     short = times - kept
+    is_same = (name[0], name[2]) in SAME_IDS
+    stored = {one for digest in kept for one in _span(sent.ids.get(digest))} if is_same else set()
     tail = copies = lost = 0
     by_connection: dict[int, list[int]] = {}
     for connection, digest in zip(sent.connections, sent.digests, strict=True):
@@ -181,9 +186,10 @@ def _missing(
                 is_tail = False
                 continue
             short[digest] -= 1
-            if kept[digest]:
+            ids = _span(sent.ids.get(digest))
+            if kept[digest] or (is_same and ids and stored.issuperset(ids)):
                 copies += 1
-                is_tail = is_tail and (name[0], name[2]) not in SAME_IDS
+                is_tail = is_tail and not is_same
             elif is_tail:
                 tail += 1
             else:
@@ -249,8 +255,8 @@ def _compare_skipped(sent: Sent, told: list[dict[str, Any]]) -> list[str]:
     return faults
 
 
-def _span(ids: tuple[int, int]) -> range:
-    return range(ids[0], ids[1] + 1)
+def _span(ids: tuple[int, int] | None) -> range:
+    return range(0) if ids is None else range(ids[0], ids[1] + 1)
 
 
 def judge(entries: Path, archive: Path) -> list[Verdict]:

@@ -15,8 +15,9 @@ from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import FrameReader
+from trio_collector.feed.rebasing import REBASE_S
 from trio_collector.feed.sessionlog import SessionLog
-from trio_collector.feed.standing import ACK_S, REBASE_S, SETTLE_S, Standing
+from trio_collector.feed.standing import ACK_S, SETTLE_S, Standing
 
 MakeConnection = Callable[..., Connection]
 
@@ -319,13 +320,13 @@ def test_a_hole_in_a_connection_concerns_all_books(open_desk: OpenDesk) -> None:
 def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
     """A book whose whole comes by HTTP is fetched when it goes live, and when it has a hole."""
     desk = open_desk("orderbook btc", "trade btc", has_delta_books=True, rest_url="http://x.test")
-    assert desk.standing.take_fetches(0) == []
+    assert desk.standing.rebasing.take_fetches(0) == []
     desk.read("ack 1", "orderbook btc 1", "trade btc 1")
-    assert desk.standing.take_fetches(0) == [BOOK]
-    assert desk.standing.take_fetches(1000) == []  # it is being tried
-    desk.standing.note_base(BOOK, 7)
+    assert desk.standing.rebasing.take_fetches(0) == [BOOK]
+    assert desk.standing.rebasing.take_fetches(1000) == []  # it is being tried
+    desk.standing.rebasing.note(BOOK, 7)
     desk.read("orderbook btc 5")
-    assert desk.standing.take_fetches(0) == [BOOK]
+    assert desk.standing.rebasing.take_fetches(0) == [BOOK]
     assert desk.requests == []
 
 

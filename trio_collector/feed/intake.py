@@ -108,7 +108,7 @@ class Intake:
     def _take_books(self) -> list[Batch]:
         books, self._books = self._books, []
         for topic, row in books:
-            self.standing.note_base(topic, row.received_us)
+            self.standing.rebasing.note(topic, row.received_us)
         return [row for _topic, row in books]
 
     def leave(self) -> None:

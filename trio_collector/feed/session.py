@@ -35,18 +35,18 @@ from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
 from trio_collector.feed.arbiter import Arbiter
+from trio_collector.feed.asking import Asking
 from trio_collector.feed.bases import Bases
 from trio_collector.feed.context import FeedContext
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.failure import closed_session, ending_of
 from trio_collector.feed.fetch import fetch_book
 from trio_collector.feed.intake import Intake
-from trio_collector.feed.keepalive import run_keepalive, send_message
+from trio_collector.feed.keepalive import run_keepalive
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.rhythm import REVIEW_S, Rhythm
 from trio_collector.feed.sessionlog import SessionLog
 from trio_collector.feed.transport import FrameStream, Received, open_websocket
-from trio_collector.rates import Throttle
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
 CLOSE_S = 0.5  # our close frame is a courtesy
@@ -109,11 +109,9 @@ class Session:
             heed=self._heed,
         )
         self.standing = self._intake.standing
-        # Holds at most one request for each topic, and what the exchange wants to be sent back.
-        self._to_ask, self._requests = trio.open_memory_channel[SubscribeRequest](math.inf)
+        venue = context.venues[connection.adapter.name]
+        self._asking = Asking(self.standing, connection.adapter.limits, venue)
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
-        self._turns_taken = 0  # to send a message: the first come with the turn to connect
-        self._answered = trio.Event()
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
         self._socket: trio.abc.Stream | None = None
@@ -166,8 +164,8 @@ class Session:
 
     def need_book(self, topic: Topic) -> None:
         """See to it that the whole book of `topic` comes once more."""
-        if self.standing.is_fetched(topic):
-            self.standing.need_base(topic, trio.current_time())
+        if self.standing.rebasing.is_fetched(topic):
+            self.standing.rebasing.need(topic, trio.current_time())
             self._intake.nudge()
         else:
             self.plan_end("a file begins without the whole book")
@@ -228,9 +226,7 @@ class Session:
                     nursery.start_soon(self._watch_stop)
                     websocket, stream = await self._open(nursery, frames_to)
                     self._intake.enter()
-                    requests = self.standing.start(trio.current_time())
-                    self._turns_taken = len(requests)
-                    self._send_later(requests)
+                    self._asking.start()
                     with self._ledger.connected(self._url):
                         await self._run_tasks(websocket, stream)
         finally:
@@ -262,7 +258,7 @@ class Session:
         async with trio.open_nursery() as tasks:
             for task in (
                 partial(self._watch_close, websocket),
-                partial(self._ask, websocket),
+                partial(self._asking.run, websocket),
                 self._fetch,
                 partial(self._keep_alive, websocket, stream),
                 partial(self._watch_transport, stream),
@@ -294,35 +290,12 @@ class Session:
 
     def _heed(self, requests: Iterable[SubscribeRequest]) -> None:
         """Do what the standing asks for: send, fetch, be relieved, end."""
-        self._send_later(requests)
-        for topic in self.standing.take_fetches(trio.current_time()):
+        for topic in self.standing.rebasing.take_fetches(trio.current_time()):
             self._to_fetch.send_nowait(topic)
         self._ask_relief()
         if self.standing.ending is not None:
             self.end(self.standing.ending)
-        self._answered.set()
-
-    def _send_later(self, requests: Iterable[SubscribeRequest]) -> None:
-        for request in requests:
-            self._to_ask.send_nowait(request)
-
-    async def _ask(self, websocket: trio_websocket.WebSocketConnection) -> None:
-        """Send the requests, at the rate that the exchange allows."""
-        rate = self._adapter.limits.requests
-        throttle = Throttle([rate] if rate else [])
-        async for request in self._requests:
-            while self.standing.must_wait(request):
-                self._answered = trio.Event()
-                await self._answered.wait()
-            if self.standing.is_needed(request):
-                if self._turns_taken:
-                    self._turns_taken -= 1
-                else:
-                    await self._context.venues[self._adapter.name].message_turn()
-                await trio.sleep(throttle.reserve(trio.current_time()))
-                self.standing.ask(request, trio.current_time())
-                await send_message(websocket, request.text)
-                self.standing.sent(request, trio.current_time())
+        self._asking.add(requests)
 
     async def _fetch(self) -> None:
         """Fetch whole books by HTTP, one after the other."""

@@ -4,9 +4,7 @@ Nothing waits here. `notice` judges what came with one read: it tells the log, r
 sent, and leaves in `ending` why the session should end. The `judge_` functions do the same for what
 did not come in time. All times but `at_us` are monotonic, in seconds.
 
-A book with a hole is worth nothing until it is begun afresh. That is asked for at once, for this
-book alone: by a new subscription, or from the exchange's HTTP service where that has the whole
-book. A topic that is silent among others is asked for again as well.
+A book with a hole (`rebasing`) and a topic that is silent among others are asked for again, alone.
 """
 
 import math
@@ -33,15 +31,13 @@ from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import Finding, Rows
+from trio_collector.feed.rebasing import Rebasing
 from trio_collector.feed.rhythm import Rhythm
 from trio_collector.feed.sessionlog import SessionLog, names_of
 from trio_collector.feed.silence import Silence
 from trio_collector.feed.subscribing import Subscribing
 
 ACK_S = 10.0  # the slowest venue acks within a second
-
-# A whole book comes within a second or two of being asked for, and a request counts on every venue.
-REBASE_S = 10.0
 
 # A topic that was granted and is quiet for so long where the other session has no data either may
 # be taken for as good as live.
@@ -69,7 +65,7 @@ class Standing:
         self._topics = topics
         self._ledger = ledger
         self._lane = lane
-        self._bases = bases
+        self.rebasing = Rebasing(connection, bases)
         self._subscribing = Subscribing(sends_acks=connection.adapter.sends_acks)
         self._drift = drift
         self._silence = Silence(topics, rhythms, now)
@@ -77,7 +73,6 @@ class Standing:
         self._live: set[Topic] = set()
         self._granted: dict[Topic, float] = {}  # since when
         self._heard: dict[Topic, float] = {}  # data, latest
-        self._baseless: dict[Topic, float] = {}  # books with a hole; when a base may be asked for
         self._first_data = math.inf  # when it came
         self._request_id = 1
 
@@ -145,12 +140,12 @@ class Standing:
         for batch in rows.batches:
             if batch.stream.data_type is not DataType.UNPARSED:
                 self._hear(batch, now)
+        for topic in rows.resets:  # before the holes, of which one may lie behind
+            self.rebasing.note(topic, at_us)
         for finding in rows.findings:
             self._find(finding, at_us, now)
-        for topic in rows.resets:
-            self.note_base(topic, at_us)
-        if self._baseless:
-            requests += self._rebase(now)
+        if due := self.rebasing.take_requests(now):
+            requests += self._ask_again(due)
         self._ledger.news(self._drift.note(rows, now))
         unreadable = len(rows.unreadable)
         if unreadable:
@@ -175,52 +170,15 @@ class Standing:
             self._ledger.live(topic, batch.received_us)
             if batch.frames:
                 self._ledger.news(self._drift.look(batch.frames[0]))
-            if self.is_fetched(topic) and not self._bases.has(topic):
-                self._baseless[topic] = now
+            self.rebasing.begin(topic, now)
 
     def _find(self, finding: Finding, at_us: int, now: float) -> None:
         """Tell what the ids say; a book with a hole needs a new base."""
         topics = [finding.topic] if finding.topic else self._lane.own(self.wanted)
         self._ledger.found(finding, topics, at_us if finding.at_us is None else finding.at_us)
-        if isinstance(finding.finding, Gap) and self._connection.adapter.has_delta_books:
+        if isinstance(finding.finding, Gap):
             for topic in topics:
-                if topic.data_type is DataType.ORDERBOOK:
-                    self._bases.lose(topic)
-                    self._baseless.setdefault(topic, now)
-
-    # Whole books.
-
-    def need_base(self, topic: Topic, now: float) -> None:
-        """Note that the whole book of `topic` is needed."""
-        self._baseless.setdefault(topic, now)
-
-    def note_base(self, topic: Topic, at_us: int) -> None:
-        """Note that the whole book of `topic` came at `at_us`."""
-        self._bases.note(topic, at_us)
-        self._baseless.pop(topic, None)
-
-    def take_fetches(self, now: float) -> list[Topic]:
-        """Return the books that are to be fetched by HTTP now."""
-        due = [topic for topic in self._due_bases(now) if self.is_fetched(topic)]
-        # Whoever fetches tries until it has it.
-        self._baseless.update(dict.fromkeys(due, math.inf))
-        return due
-
-    def _rebase(self, now: float) -> list[SubscribeRequest]:
-        """Return what to send so that whole books come for those that need one."""
-        due = [topic for topic in self._due_bases(now) if not self.is_fetched(topic)]
-        self._baseless.update(dict.fromkeys(due, now + REBASE_S))
-        return self._ask_again(due) if due else []
-
-    def _due_bases(self, now: float) -> list[Topic]:
-        return [topic for topic, due in self._baseless.items() if due <= now]
-
-    def is_fetched(self, topic: Topic) -> bool:
-        """Return whether the whole book of `topic` comes by HTTP."""
-        subscription = self._connection.topics.get(topic)
-        if subscription is None or topic.data_type is not DataType.ORDERBOOK:
-            return False
-        return self._connection.adapter.snapshot_request(subscription.symbol) is not None
+                self.rebasing.lose(topic, now)
 
     def _act(self, control: Control, at_us: int, now: float) -> list[SubscribeRequest]:
         match control:
