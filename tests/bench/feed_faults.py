@@ -17,6 +17,7 @@ import argparse
 import concurrent.futures
 import itertools
 import json
+import operator
 import os
 import random
 import signal
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def play(
                 wrong.append(f"exit code {code}")
     verdicts = truth.judge(entries, directory / "archive")
     wrong += [f"{'/'.join(each.name)}: {text}" for each in verdicts for text in each.faults]
-    return wrong + judge_delays(log), verdicts
+    return wrong + judge_delays(directory / "archive"), verdicts
 
 
 def _told(fault: Fault) -> dict[str, Any]:
@@ -168,42 +169,60 @@ def _told(fault: Fault) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value != default[name]}
 
 
-def judge_delays(log: Path) -> list[str]:
-    """Return the connections that waited longer for their next session than they may."""
-    wrong: list[str] = []
-    ended: dict[str, float] = {}
-    banned: dict[str, float] = {}  # exchanges, until when
-    for line in log.read_bytes().splitlines():
-        entry = json.loads(line)
-        name, event = entry.get("connection"), entry["event"]
-        at = _seconds(entry["timestamp"])
-        if event == "exchange is left alone":
-            banned[entry["exchange"]] = at + entry["seconds"]
-        if name is None or event not in ("connected", "session ended"):
-            continue
-        since = max(ended.pop(name, at), min(at, banned.get(name.partition(":")[0], 0.0)))
-        waited = at - since
-        if event == "session ended":
-            ended[name] = at
-            waited -= CONNECT_S
-        if waited > LONGEST_DELAY_S + PATIENCE_S:
-            wrong.append(f"{name} waited {waited:.1f} s for its session {entry['session']}")
-    return wrong
+def judge_delays(archive: Path) -> list[str]:
+    """Return the streams that waited longer for their next session than they may.
+
+    The log leaves out what repeats; the ledger has it all. Each connection has one stream.
+    """
+    _data, ledger = truth.read_rows(archive)
+    banned: dict[str, list[int]] = {}
+    for name, rows in ledger.items():
+        banned.setdefault(name[0], []).extend(
+            row["at_us"] for row in rows if row.get("code") in BANNED
+        )
+    return [
+        f"{'/'.join(name)} waited {waited_s:.1f} s for session {session}"
+        for name, rows in ledger.items()
+        for session, waited_s in waits_of(rows, sorted(banned[name[0]]))
+        if waited_s > LONGEST_DELAY_S + PATIENCE_S
+    ]
+
+
+def waits_of(rows: Iterable[dict[str, Any]], bans: Sequence[int]) -> Iterator[tuple[int, float]]:
+    """Yield how long each session came after the end of the one before, less bans, in seconds."""
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for row in sorted(rows, key=operator.itemgetter("at_us")):
+        if "session" in row:
+            begun.setdefault(row["session"], row["at_us"])
+            if row["event"] in ("disconnected", "stopped"):
+                ended[row["session"]] = row["at_us"]
+    for session, at_us in begun.items():
+        if session - 1 in ended:
+            since_us = ended[session - 1]
+            # A session that was never open begins with its end.
+            spent_s = CONNECT_S if ended.get(session) == at_us else 0.0
+            for ban_us in bans:
+                if since_us - BAN_US <= ban_us <= at_us:
+                    since_us = max(since_us, ban_us + BAN_US)
+            yield session, (at_us - since_us) / 1e6 - spent_s
 
 
 # What may come on top of the backoff: a Retry-After of the script, its turn to connect when all of
 # an exchange have ended at once, a busy machine.
-PATIENCE_S = 10.0
+PATIENCE_S = 6.0
+# What an exchange that bans is left alone for when it does not say.
+BAN_US = 30_000_000
+BANNED = (418, 429)
 
 
-def _seconds(timestamp: str) -> float:
-    moment = time.strptime(timestamp[:19], "%Y-%m-%dT%H:%M:%S")
-    return time.mktime(moment) + float(timestamp[19:-1])
-
-
-def sessions_of(log: Path) -> Counter[str]:
-    """Return how many sessions each connection had."""
-    return Counter(each["connection"] for each in lab.log_events(log, "session ended"))
+def ends_of(archive: Path) -> dict[truth.Name, list[str]]:
+    """Return the reasons for which the sessions of each stream ended."""
+    _data, ledger = truth.read_rows(archive)
+    return {
+        name: [row["reason"] for row in rows if row["event"] in ("disconnected", "stopped")]
+        for name, rows in ledger.items()
+    }
 
 
 def play_alone(kind: Kind) -> tuple[Kind, list[str], str]:
@@ -213,15 +232,13 @@ def play_alone(kind: Kind) -> tuple[Kind, list[str], str]:
         directory = Path(folder)
         seconds = ALONE_S.get(stage, 16)
         wrong, verdicts = play(directory, [fault_alone(kind)], 1, seconds, 1.0)
-        sessions = sessions_of(directory / "log")
+        ends = ends_of(directory / "archive")
         allowed = exchanges_of(kind) or tuple(lab.venues_of(1))
         if stage in (Stage.CONNECTION, Stage.MESSAGE):
-            calm = [name for name, count in sessions.items() if count == 1]
-            if len(sessions) - len(calm) > len(allowed):
-                wrong.append(f"a sibling was disturbed: {dict(sessions)}")
-        reasons = Counter(
-            each["reason"] for each in lab.log_events(directory / "log", "session ended")
-        )
+            disturbed = [name for name, reasons in ends.items() if len(reasons) > 1]
+            if len(disturbed) > len(allowed):
+                wrong.append(f"siblings were disturbed: {disturbed}")
+        reasons = Counter(reason for each in ends.values() for reason in each)
         del reasons["stopped"]
     text = (
         f"sent {sum(v.sent for v in verdicts):,}, stored {sum(v.stored for v in verdicts):,},"
@@ -254,7 +271,7 @@ def run_mix(options: argparse.Namespace) -> bool:
     directory = Path(options.keep or tempfile.mkdtemp())
     directory.mkdir(exist_ok=True)
     wrong, verdicts = play(directory, faults, 4, seconds, options.rate, options.seed)
-    sessions = sessions_of(directory / "log")
+    ends = ends_of(directory / "archive")
     print(f"{len(kinds)} kinds of faults, {options.minutes:g} minutes, {len(verdicts)} streams")
     for name in ("sent", "stored", "tail", "copies", "gaps", "duplicates"):
         print(f"  {name:10} {sum(getattr(each, name) for each in verdicts):,}")
@@ -262,9 +279,9 @@ def run_mix(options: argparse.Namespace) -> bool:
     for sent in truth.read_sent(directory / "entries").values():
         fates.update(sent.fates)
     print(f"  fates      {dict(fates)}")
-    print(f"  sessions   {sum(sessions.values()):,} on {len(sessions)} connections")
-    ends = Counter(e["reason"] for e in lab.log_events(directory / "log", "session ended"))
-    print(f"  ends       {dict(ends)}")
+    reasons = Counter(reason for each in ends.values() for reason in each)
+    print(f"  sessions   {reasons.total():,} on {len(ends)} connections")
+    print(f"  ends       {dict(reasons)}")
     for text in itertools.islice(wrong, 40):
         print(f"  BAD {text}")
     return not wrong

@@ -14,11 +14,9 @@ import gc
 import json
 import logging
 import os
-import signal
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +44,8 @@ class Sample(NamedTuple):
     objects: int
 
 
-async def run_collector(config_path: Path) -> list[Sample]:
-    """Collect until SIGTERM; return the samples."""
+async def run_collector(config_path: Path, sessions: int) -> list[Sample]:
+    """Collect until so many sessions have ended; return the samples."""
     config = load_config(config_path)
     websocket = msgspec.structs.replace(
         config.websocket, initial_retry_delay_secs=0.1, max_retry_delay_secs=0.3
@@ -59,21 +57,14 @@ async def run_collector(config_path: Path) -> list[Sample]:
     samples: list[Sample] = []
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, samples)
-        nursery.start_soon(wait_sigterm, stop)
-        await collect(config, connections, stop)
-        nursery.cancel_scope.cancel()
+        nursery.start_soon(collect, config, connections, stop)
+        await watch(samples, sessions)
+        stop.set()
     return samples
 
 
-async def wait_sigterm(stop: trio.Event) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _number in signals:
-            stop.set()
-
-
-async def watch(samples: list[Sample]) -> None:
-    while True:
+async def watch(samples: list[Sample], sessions: int) -> None:
+    while not samples or samples[-1].sessions < sessions:
         await trio.sleep(1)
         gc.collect()
         samples.append(
@@ -99,15 +90,11 @@ def run(directory: Path, options: argparse.Namespace) -> bool:
         "venues": venues,
         "faults": {"faults": [{"kind": kind, "rate": 0.01} for kind in KINDS]},
     }
+    os.environ["SESSIONS"] = str(options.sessions)
     with lab.simulator(settings) as urls:
         config = lab.write_config(directory, urls, venues)
         with lab.collector(config, log, __file__) as process:
-            ended = 0
-            while ended < options.sessions and process.poll() is None:
-                time.sleep(2)
-                ended = len(lab.log_events(log, "session ended"))
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(options.sessions)
     samples = [Sample(*each) for each in json.loads(log.with_suffix(".out").read_text())]
     first = [s for s in samples if 0.25 <= s.sessions / options.sessions < 0.5]
     last = [s for s in samples if s.sessions / options.sessions >= 0.75]
@@ -137,6 +124,6 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
         configure_logging(logging.INFO, "json")
-        print(json.dumps(trio.run(run_collector, Path(sys.argv[-1]))))
+        print(json.dumps(trio.run(run_collector, Path(sys.argv[-1]), int(os.environ["SESSIONS"]))))
     else:
         main()

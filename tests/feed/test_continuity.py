@@ -67,6 +67,18 @@ def test_an_overlap_is_no_gap(continuity: Continuity) -> None:
     assert _check(continuity, (0, 50), (30, 60), (60, 61)) == [None, None, None]
 
 
+@pytest.mark.parametrize("past", [(10, 45), (10, 50), (10, 60)])
+def test_an_overlap_may_reach_further_back(continuity: Continuity, past: Ids) -> None:
+    """Past trades from before the stream was first heard leave nothing out, either."""
+    last = max(50, past[1] or 0)
+    assert _check(continuity, (40, 50), past, (last, 70), (10, 20)) == [
+        None,
+        None,
+        None,
+        Duplicate(70, 20),
+    ]
+
+
 def test_an_overlap_of_ids_with_steps_is_a_gap(continuity: Continuity) -> None:
     """A book update is whole: one that follows another than the latest has lost its own."""
     assert _check(continuity, (0, 50), (30, 60), (60, 61), data_type=BOOK) == [

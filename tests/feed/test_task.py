@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_collector import metrics
 from trio_collector.backoff import JITTER
@@ -304,6 +304,24 @@ async def test_an_exchange_that_always_announces_its_end(
     nursery.start_soon(sessions.run, make_connection())
     await trio.sleep(1000)
     assert len(sessions.begun) < 40
+    sessions.stop.set()
+
+
+async def test_who_is_cut_off_connects_before_who_is_relieved(
+    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+) -> None:
+    """Of two that wait for their turn, the one without data goes first, though it asks later."""
+    forever = [Life(lasted_s=FOREVER)] * 3
+    sessions = live(Life(lasted_s=FOREVER, asks_relief_s=250), Life(lasted_s=190), *forever)
+    sessions.venue = venue_of(Rate(1, 100.0))
+    for topic in ("trade btc", "trade eth"):  # they connect at 0 s and 110 s
+        nursery.start_soon(sessions.run, make_connection(topic))
+        await wait_all_tasks_blocked()
+    await trio.sleep(120)
+    await sessions.venue.connect_turn(0.0)  # somebody else takes the turn at 220 s
+    await trio.sleep(300)
+    assert [begun.topics for begun in sessions.begun] == [[BTC], [ETH], [ETH], [BTC]]
+    assert sessions.begun[2].at == pytest.approx(330)
     sessions.stop.set()
 
 

@@ -5,8 +5,8 @@ ends (`last_id`); if a stream's latest `last_id` is not the one that is followed
 
 * an event that lies within what the stream has covered since it last started afresh is a
   duplicate: each hole in there was reported when it was passed over;
-* with ids that leave no number out, one that begins within that and ends behind it is an overlap,
-  such as the past trades an exchange sends after a reconnect: nothing is missing;
+* with ids that leave no number out, one that has some of that and more, behind it or before, is an
+  overlap, such as the past trades an exchange sends after a reconnect: nothing is missing;
 * everything else is a gap, and the stream goes on from the event. In doubt it is a gap: a false
   alarm costs a look, a hidden hole costs the archive.
 
@@ -118,6 +118,8 @@ def _judge(
             return covered, Duplicate(reached, came.last_id)
         if is_contiguous:
             return _Covered(covered.after, came.last_id), None
+    if is_contiguous and came.after < covered.after <= came.last_id:
+        return _Covered(came.after, max(reached, came.last_id)), None
     if came.after < reached:
         return came, Gap(reached, came.after, None)
     missing = came.after - reached if is_contiguous else None

@@ -12,6 +12,7 @@ A topic that the exchange refused is left out of later sessions; when nothing el
 tried again, after the longest delay, for a market may be listed later.
 """
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -84,17 +85,17 @@ class Leg:
     async def run(self) -> None:
         """Keep the leg alive until the collector stops; then return by itself."""
         stop = self._context.stop
-        while await self._wait_turn(stop):
+        while await self._wait_turn(self._lost_at, stop):
             life = await self._carry()
             self._lost_at = life.ended
             if not await _unless(partial(trio.sleep, self._plan_delay(life)), stop):
                 return
 
-    async def _wait_turn(self, *reasons: trio.Event) -> bool:
+    async def _wait_turn(self, lost_at: float, *reasons: trio.Event) -> bool:
         """Wait for the turn to connect; False, at once, if there is a reason not to."""
         subscriptions = [self._connection.topics[topic] for topic in self._plan_topics()]
         messages = len(self._connection.adapter.build_subscribe_messages(subscriptions))
-        turn = partial(self._venue.connect_turn, self._lost_at, messages)
+        turn = partial(self._venue.connect_turn, lost_at, messages)
         return await _unless(turn, *reasons)
 
     async def _carry(self) -> Life:
@@ -135,7 +136,8 @@ class Leg:
         if trio.current_time() < life.began + HEALTHY_S:
             # An exchange that announces the end of every session must not be stormed.
             await _unless(partial(trio.sleep, self._backoff.next_delay()), life.over, stop)
-        if not await self._wait_turn(life.over, stop):
+        # Behind all who have lost their session.
+        if not await self._wait_turn(math.inf, life.over, stop):
             await life.over.wait()
             return life
         reason = life.session.leaving
