@@ -70,13 +70,13 @@ class Sent:
         self.ids: dict[int, tuple[int, int]] = {}  # of a digest
         self.snapshots: set[int] = set()  # digests
         self.skipped: dict[int, set[int]] = {}  # frames of a connection that did not come whole
-        self.latest: dict[int, int] = {}  # the latest frame of a connection that did
+        self.numbers: dict[int, int] = {}  # of frames that did, by digest
 
     def add(self, connection: int, fate: Fate, payload: bytes, ids: tuple[int, int] | None) -> None:
         self.fates[fate] += 1
         if self._counts_frames and ids is not None:
             if fate in READABLE - {Fate.LATE}:
-                self.latest[connection] = max(ids[0], self.latest.get(connection, 0))
+                self.numbers[digest_of(payload)] = ids[0]
             elif fate is not Fate.UNSENT:
                 self.skipped.setdefault(connection, set()).add(ids[0])
             traded = [int(number) for number in TRADE_ID.findall(payload)]
@@ -158,7 +158,8 @@ def judge_stream(name: Name, sent: Sent, rows: list[int], ledger: list[dict[str,
         faults.append(f"{tail} frames unread, and no end in the ledger")
     gaps = [row for row in ledger if row["event"] == "gap"]
     if name[0] == "coinbase":
-        faults += _compare_skipped(sent, [row for row in gaps if row["expected"] <= MOST_FRAMES])
+        of_frames = [row for row in gaps if row["expected"] <= MOST_FRAMES]
+        faults += _compare_skipped(sent, kept, of_frames)
     if (name[0], name[2]) in PROVABLE:
         faults += _compare_gaps(name, expected_gaps(sent, rows), gaps, rows, sent)
     elif name[0] != "coinbase" and gaps:
@@ -237,9 +238,13 @@ def _compare_gaps(
     return [f"gap missed: {gap}" for gap in missed[:5]] + [f"false gap: {gap}" for gap in false[:5]]
 
 
-def _compare_skipped(sent: Sent, told: list[dict[str, Any]]) -> list[str]:
+def _compare_skipped(sent: Sent, kept: Counter[int], told: list[dict[str, Any]]) -> list[str]:
     """Compare the frames that a connection skipped with the gaps told of its count."""
     faults = []
+    read: dict[int, list[int]] = {}  # frames of a connection that are stored
+    for connection, digest in zip(sent.connections, sent.digests, strict=True):
+        if kept[digest] and digest in sent.numbers:
+            read.setdefault(connection, []).append(sent.numbers[digest])
     covered: dict[int, set[int]] = {connection: set() for connection in sent.skipped}
     for row in told:
         frames = set(range(row["expected"], row["got"]))
@@ -249,7 +254,9 @@ def _compare_skipped(sent: Sent, told: list[dict[str, Any]]) -> list[str]:
         else:
             faults.append(f"false gap of frames: {row['expected']} to {row['got']}")
     for connection, skipped in sent.skipped.items():
-        due = {frame for frame in skipped if frame < sent.latest.get(connection, -1)}
+        # Nothing tells which number the first frame of a connection should have.
+        frames_read = read.get(connection, [0])
+        due = {frame for frame in skipped if min(frames_read) < frame < max(frames_read)}
         if missed := due - covered[connection]:
             faults.append(f"{len(missed)} frames skipped on a connection and not told")
     return faults
