@@ -101,6 +101,14 @@ def test_check_shows_the_plan(run_cli: RunCli, tmp_path: Path) -> None:
 HASTY = "[websocket]\nmessage_timeout_secs = 5\n"  # allowed, and likely a mistake
 
 
+def test_check_shows_both_legs(run_cli: RunCli, tmp_path: Path) -> None:
+    """A market that is received twice is two connections, each with its address."""
+    more = '[[markets]]\nexchange = "binance"\nsymbols = ["XYZUSDT"]\nconnections = 2\n'
+    done = run_cli("check", "--config", write_config(tmp_path, more=more), "--json")
+    urls = {each["name"]: each["url"] for each in orjson.loads(done.stdout)["connections"]}
+    assert urls["binance:xyzusdt:trades"] != urls["binance:xyzusdt:trades #2"]
+
+
 def test_check_warns(run_cli: RunCli, tmp_path: Path) -> None:
     """What is allowed and likely a mistake is told, and the configuration is valid."""
     done = run_cli("check", "--config", write_config(tmp_path, more=HASTY))

@@ -25,8 +25,19 @@ ROOMS: dict[str, set[str]] = {
     "simulator": set(),  # nor the adapters: it shares no parsing with what it tests
     "research": {"exchanges"},
     "app": {"exchanges", "rates", "feed", "writer", "uploader", "endpoint"},
+    "check": {"exchanges", "feed", "uploader"},
     "demo": {"app", "exchanges", "feed", "simulator", "research"},
-    "cli": {"app", "demo", "exchanges", "feed", "simulator", "research", "status", "uploader"},
+    "cli": {
+        "app",
+        "check",
+        "demo",
+        "exchanges",
+        "feed",
+        "simulator",
+        "research",
+        "status",
+        "uploader",
+    },
     "__main__": {"cli"},
 }
 

@@ -18,15 +18,14 @@ import structlog
 import trio
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from trio_collector import __version__
 from trio_collector.app import collect, plan
+from trio_collector.check import Check
 from trio_collector.config import Config, find_config, load_config, warnings
 from trio_collector.demo import run_demo
-from trio_collector.errors import CollectorError, ConfigError, Problem, leaves_of
+from trio_collector.errors import CollectorError, ConfigError, leaves_of
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.startup import in_words, plan_startup, startup_hints
 from trio_collector.filelimit import raise_file_limit
 from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
 from trio_collector.redaction import secret_values
@@ -36,7 +35,7 @@ from trio_collector.simulator.faults.script import FaultScript
 from trio_collector.simulator.server import serve_simulator
 from trio_collector.simulator.settings import Simulation
 from trio_collector.status import DEFAULT_URL, show_status
-from trio_collector.uploader.probe import Finding, probe_store
+from trio_collector.uploader.probe import probe_store
 
 log = structlog.get_logger(__name__)
 
@@ -155,69 +154,14 @@ def check(
         path = find_config(config, os.environ)
         loaded = _load(path, shard)
         connections = plan(loaded, os.environ)
-        remarks = warnings(loaded)
         findings = trio.run(probe_store, loaded.aws) if tries_s3 else []
+        found = Check(str(path), loaded, connections, warnings(loaded), findings)
     if as_json:
-        typer.echo(orjson.dumps(_plan_as_json(connections, remarks, findings)))
+        typer.echo(orjson.dumps(found.as_json()))
     else:
-        _print_plan(connections)
-        _print_startup(connections)
-        for remark in remarks:
-            typer.echo(f"warning: {remark}")
-        mode = loaded.storage.mode
-        typer.echo(f"{path} is valid: {_counts(connections)}, storage mode {mode!r}")
-        _print_findings(loaded.aws.bucket, findings)
-    if not all(finding.is_ok for finding in findings):
+        found.show(Console())
+    if not found.is_good:
         sys.exit(EXIT_FAILED)
-
-
-def _print_findings(bucket: str, findings: list[Finding]) -> None:
-    for finding in findings:
-        remedy = f"; {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"bucket {bucket}: {finding.step}: {finding.text}{remedy}")
-
-
-def _counts(connections: list[Connection]) -> str:
-    topics = sum(len(each.subscriptions) for each in connections)
-    return f"{len(connections)} connections, {topics} streams"
-
-
-def _plan_as_json(
-    connections: list[Connection], remarks: list[Problem], findings: list[Finding]
-) -> dict[str, object]:
-    return {
-        "connections": [
-            {
-                "name": each.name,
-                "exchange": each.adapter.name,
-                "url": each.adapter.websocket_url(),
-                "data_timeout_s": each.data_timeout_s,
-                "streams": ["/".join(stream) for stream in each.streams],
-            }
-            for each in connections
-        ],
-        "startup": [each._asdict() for each in plan_startup(connections)],
-        "hints": startup_hints(connections),
-        "warnings": [remark._asdict() for remark in remarks],
-        "bucket": [finding._asdict() for finding in findings],
-    }
-
-
-def _print_plan(connections: list[Connection]) -> None:
-    table = Table("connection", "streams", "url")
-    for each in connections:
-        table.add_row(each.name, str(len(each.subscriptions)), each.adapter.websocket_url())
-    Console().print(table)
-
-
-def _print_startup(connections: list[Connection]) -> None:
-    table = Table("exchange", "connections", "subscriptions", "all subscribed after")
-    for each in plan_startup(connections):
-        subscribed = in_words(each.subscribed_after_s)
-        table.add_row(each.exchange, str(each.connections), str(each.subscriptions), subscribed)
-    Console().print(table)
-    for hint in startup_hints(connections):
-        typer.echo(f"hint: {hint}")
 
 
 @cli.command()
