@@ -370,12 +370,11 @@ def test_scrape_configuration(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_told() -> None:
-    """docs/metrics.md has a row for each metric, with its kind and labels, and for no other."""
+    """docs/metrics.md has one row for each metric, with its kind and labels, and for no other."""
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    told = {
-        name: (kind, labels)
-        for name, kind, labels in re.findall(r"(?m)^\| `(\w+)` \| (\w+) \| ([\w, ]*?) ?\|", text)
-    }
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (\w+) \| ([\w, ]*?) ?\|", text)
+    told = {name: (kind, labels) for name, kind, labels in rows}
+    assert len(told) == len(rows)
     known = {}
     for family in metrics.REGISTRY.collect():
         end = {"counter": "_total", "info": "_info"}.get(family.type, "")
