@@ -7,14 +7,17 @@ but for
   end;
 * copies: what came over two connections at once is kept once, where the exchange's ids tell.
 
-Nothing else may be stored. Holes are worked out from the ids of what is stored, in its order, by a
+Nothing else may be stored, and nothing when the ledger says that the stream was not covered. Holes are worked out from the ids of what is stored, in its order, by a
 rule of this file's own, and compared with the gaps that the ledger tells: none missed, none false.
 """
 
 import hashlib
 import json
+import math
+import operator
 import re
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -127,26 +130,69 @@ def files_of(root: Path) -> Iterator[tuple[Name, int, Path]]:
         yield (*place.stream[:2], place.stream.data_type.value), place.first_ms, path
 
 
-def read_rows(root: Path) -> tuple[dict[Name, list[int]], dict[Name, list[dict[str, Any]]]]:
-    """Return the digests of all rows of data, and the ledger, by stream."""
-    data: dict[Name, list[int]] = {}
+class Rows:
+    """The rows of one stream, in the files' order, as parallel arrays."""
+
+    def __init__(self) -> None:
+        self.digests = array("q")
+        self.received_us = array("q")
+
+
+def read_rows(root: Path) -> tuple[dict[Name, Rows], dict[Name, list[dict[str, Any]]]]:
+    """Return all rows of data, and the ledger, by stream."""
+    data: dict[Name, Rows] = {}
     ledger: dict[Name, list[dict[str, Any]]] = {}
     for name, _first_ms, path in sorted(files_of(root)):
         table = pq.read_table(path, columns=["data", "timestamp_collector"])
-        values = table["data"].to_pylist()
+        values, times = (column.to_pylist() for column in table.columns)
         if name[2] == "status":
-            for text, at_us in zip(values, table["timestamp_collector"].to_pylist(), strict=True):
+            for text, at_us in zip(values, times, strict=True):
                 row = {"at_us": at_us, **json.loads(text)}
                 ledger.setdefault((*name[:2], row["data_type"]), []).append(row)
         else:
-            rows = data.setdefault(name, [])
-            rows += (digest_of(v if isinstance(v, bytes) else v.encode()) for v in values)
+            rows = data.setdefault(name, Rows())
+            rows.digests.extend(
+                digest_of(v if isinstance(v, bytes) else v.encode()) for v in values
+            )
+            rows.received_us.extend(times)
     return data, ledger
 
 
-def judge_stream(name: Name, sent: Sent, rows: list[int], ledger: list[dict[str, Any]]) -> Verdict:
+def covered(ledger: Iterable[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Return when a stream was received, by its ledger alone: disjoint intervals, in order."""
+    begun: dict[tuple[int, str, int], int] = {}
+    ended: dict[tuple[int, str, int], int] = {}
+    for row in ledger:
+        session = (row.get("run", 0), row.get("connection", ""), row.get("session", 0))
+        if row["event"] == "live":
+            begun[session] = row["at_us"]
+        elif row["event"] in ("disconnected", "stopped"):
+            ended[session] = row["at_us"]
+    intervals: list[tuple[float, float]] = []
+    for session, start in sorted(begun.items(), key=operator.itemgetter(1)):
+        end = ended.get(session, math.inf)  # a crash leaves none: up to the last row
+        if intervals and start <= intervals[-1][1]:
+            intervals[-1] = (intervals[-1][0], max(intervals[-1][1], end))
+        else:
+            intervals.append((start, end))
+    return intervals
+
+
+def _uncovered(times: Iterable[int], intervals: list[tuple[float, float]]) -> int:
+    starts = [start for start, _end in intervals]
+    found = 0
+    for at_us in times:
+        index = bisect_right(starts, at_us) - 1
+        found += index < 0 or at_us > intervals[index][1]
+    return found
+
+
+def judge_stream(name: Name, sent: Sent, stored: Rows, ledger: list[dict[str, Any]]) -> Verdict:
     """Return the verdict on one stream."""
     faults: list[str] = []
+    rows = stored.digests
+    if outside := _uncovered(stored.received_us, covered(ledger)):
+        faults.append(f"{outside} rows came when the stream was not covered, says the ledger")
     kept, times = Counter(rows), Counter(sent.digests)
     for digest, count in (kept - times).items():
         faults.append(f"{count} rows were never sent ({digest:x})")
@@ -218,7 +264,7 @@ def _compare_gaps(
     name: Name,
     expected: list[tuple[int, int]],
     told: list[dict[str, Any]],
-    rows: list[int],
+    rows: Iterable[int],
     sent: Sent,
 ) -> list[str]:
     """Return which gaps were missed, and which are false."""
@@ -272,6 +318,6 @@ def judge(entries: Path, archive: Path) -> list[Verdict]:
     data, ledger = read_rows(archive)
     names = sorted({name for name in (*sent, *data) if name[2] in ("orderbook", "trade")})
     return [
-        judge_stream(name, sent.get(name, Sent()), data.get(name, []), ledger.get(name, []))
+        judge_stream(name, sent.get(name, Sent()), data.get(name, Rows()), ledger.get(name, []))
         for name in names
     ]
