@@ -35,9 +35,9 @@ MARGIN_S = 2.0
 # ... and the leader is taken for dead when it has not brought for this long what another has.
 LATE_S = 3.0
 
-# Ids to know a repetition by, for each topic: twice as many at most. The fastest streams have some
-# 1000 messages a second.
-IDS = 4096
+# Ids to know a repetition by, for each topic: twice as many at most, and 0.3 MB. The fastest streams
+# have some 1000 messages a second, and a lane that is further behind only makes rows too many.
+IDS = 1024
 
 
 class Verdict(enum.Enum):
