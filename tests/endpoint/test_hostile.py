@@ -23,7 +23,7 @@ Ask = Callable[..., Awaitable[bytes]]
 
 # What would hold the loop up is a client's patience, and so seconds; a machine that is busy with
 # other things takes half of one away at times.
-HELD_UP_S = 1.5
+HELD_UP_S = 1.0
 
 HOST = b"Host: localhost\r\n"
 UPGRADE = (
