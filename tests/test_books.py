@@ -13,8 +13,8 @@ import trio
 
 from trio_collector import app, layout
 from trio_collector.config import Config
-from trio_collector.feed import leg
-from trio_collector.simulator import Simulation, Simulator
+from trio_collector.feed import fetch, leg
+from trio_collector.simulator import Fault, FaultScript, Kind, Simulation, Simulator
 
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
 WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -134,3 +134,48 @@ def build(rows: list[Row]) -> tuple[dict[str, Levels], int]:
                 if not float(size):
                     del levels[price]
     return book, steps
+
+
+async def test_whole_books_come_whatever_is_answered_first(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    start_simulator: StartSimulator,
+    diff_config: Callable[[Simulator], Config],
+    wait_until: WaitUntil,
+) -> None:
+    """Refusals, garbage, half an answer, none, one that is late or too old: then the book."""
+    for name, seconds in (("FETCH_S", 0.5), ("FIRST_DELAY_S", 0.05), ("LONGEST_DELAY_S", 0.1)):
+        monkeypatch.setattr(fetch, name, seconds)
+    bad = [
+        Fault(kind=Kind.REST_STATUS, status=429, retry_after_s=1.0, times=1),
+        Fault(kind=Kind.REST_STATUS, status=503, times=1),
+        Fault(kind=Kind.REST_GARBAGE, times=1),
+        Fault(kind=Kind.REST_CUT, times=1),
+        Fault(kind=Kind.REST_SILENT, times=1),
+        Fault(kind=Kind.REST_STALE, times=1),
+        Fault(kind=Kind.REST_LAG, delay_s=0.2, times=1),
+    ]
+    venues = {"binance": ("BTCUSDT",)}
+    simulator = await start_simulator(
+        Simulation(venues=venues, books_per_s=30, faults=FaultScript(faults=tuple(bad)))
+    )
+    config = diff_config(simulator)
+    config = msgspec.structs.replace(config, markets=config.markets[:1])
+    stop, ended = trio.Event(), trio.Event()
+
+    async def collect() -> None:
+        await app.collect(config, app.plan(config, {}), stop)
+        ended.set()
+
+    nursery.start_soon(collect)
+    archive = tmp_path / "archive"
+    await wait_until(lambda: len(files_of(archive, "binance")) >= FILES)
+    stop.set()
+    with trio.fail_after(30):
+        await ended.wait()
+    happened = [each.kind for each in simulator.happenings]
+    assert sorted(happened) == sorted(fault.kind for fault in bad)
+    rows = [row for rows in files_of(archive, "binance") for row in rows]
+    _book, steps = build(rows)
+    assert steps > 10
