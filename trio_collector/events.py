@@ -31,6 +31,13 @@ class DataType(enum.StrEnum):
 DATA_TYPE_OF = {FeedType.ORDERBOOK: DataType.ORDERBOOK, FeedType.TRADES: DataType.TRADE}
 
 
+class Topic(NamedTuple):
+    """What is subscribed on a connection: a stream without its exchange."""
+
+    symbol: str
+    data_type: DataType
+
+
 class Stream(NamedTuple):
     """Where a row belongs: one exchange, one normalised symbol, one data type."""
 
@@ -38,12 +45,10 @@ class Stream(NamedTuple):
     symbol: str
     data_type: DataType
 
-
-class Topic(NamedTuple):
-    """What is subscribed on a connection: a stream without its exchange."""
-
-    symbol: str
-    data_type: DataType
+    @property
+    def topic(self) -> Topic:
+        """What is subscribed so that the stream comes."""
+        return Topic(self.symbol, self.data_type)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

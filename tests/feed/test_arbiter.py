@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from trio_collector.events import DataType, Topic
+from trio_collector.events import ConnectionSequence, DataType, Event, Topic
 from trio_collector.feed.arbiter import GRACE_S, LATE_S, MARGIN_S, Arbiter, Lane
 from trio_collector.feed.continuity import Gap
 from trio_collector.feed.plan import Connection
@@ -133,6 +133,23 @@ def test_a_hole_over_a_change_of_sessions(venue: Venue) -> None:
     b = venue.join()
     b.read("trade btc 4")
     assert b.findings == [Finding(TRADE, Gap(1, 3, 2))]
+
+
+def test_a_hole_over_a_reconnect_is_found(venue: Venue) -> None:
+    """Ids that outlive a connection tell what was missed between two sessions."""
+    first, second = (venue.arbiter.open_lane(lambda: None) for _ in range(2))
+    trades = DataType.TRADE
+    first.continuity_of(trades).check(Event("btc", trades, "1", None, 0, 1))
+    found = second.continuity_of(trades).check(Event("btc", trades, "5", None, 4, 5))
+    assert found == Gap(1, 4, 3)
+
+
+def test_a_new_connection_counts_anew(venue: Venue) -> None:
+    """The first number of a session is taken as it comes."""
+    first, second = (venue.arbiter.open_lane(lambda: None) for _ in range(2))
+    first.check_connection(ConnectionSequence(7))
+    assert second.check_connection(ConnectionSequence(0)) is None
+    assert second.check_connection(ConnectionSequence(1)) is None
 
 
 def test_without_same_ids_one_leads(venue: Venue) -> None:

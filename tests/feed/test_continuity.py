@@ -145,22 +145,7 @@ def test_streams_do_not_mix(continuity: Continuity) -> None:
     assert [continuity.check(event) for event in events] == [None] * 6
 
 
-def test_a_hole_over_a_reconnect_is_found(continuity: Continuity) -> None:
-    """Ids that outlive a connection tell what was missed between two sessions."""
-    continuity.check(_event((0, 1)))
-    continuity.start_session()
-    assert continuity.check(_event((4, 5))) == Gap(1, 4, 3)
-
-
 def test_a_connection_counts_its_frames(continuity: Continuity) -> None:
     """A jump is a gap over the whole connection, a lower number is late or repeated."""
     found = [continuity.check_connection(ConnectionSequence(n)) for n in (0, 1, 4, 5, 3, 5, 6)]
     assert found == [None, None, Gap(2, 4, 2), None, Duplicate(5, 3), Duplicate(5, 5), None]
-
-
-def test_a_new_connection_counts_anew(continuity: Continuity) -> None:
-    """The first number of a session is taken as it comes."""
-    continuity.check_connection(ConnectionSequence(7))
-    continuity.start_session()
-    assert continuity.check_connection(ConnectionSequence(0)) is None
-    assert continuity.check_connection(ConnectionSequence(1)) is None

@@ -13,50 +13,59 @@ BTC = Topic("btc", DataType.TRADE)
 ETH = Topic("eth", DataType.TRADE)
 
 
+def open_silence(topics: list[Topic], limit_s: float, now: float) -> Silence:
+    """Return the clocks of topics that may all be silent for `limit_s`."""
+    return Silence(topics, dict.fromkeys(topics, FixedRhythm(limit_s)), now)
+
+
+def newly_stale(silence: Silence, now: float) -> list[Topic]:
+    return [stale.topic for stale in silence.judge(now)]
+
+
 def test_a_topic_that_never_began_is_stale() -> None:
     """Silence counts from the start while there was no data."""
-    silence = Silence([BTC], 90, 1000)
+    silence = open_silence([BTC], 90, 1000)
     assert silence.next_deadline() == 1090
-    assert silence.newly_stale(1089) == []
-    assert silence.newly_stale(1090) == [BTC]
+    assert newly_stale(silence, 1089) == []
+    assert newly_stale(silence, 1090) == [BTC]
 
 
 def test_a_silence_is_told_once() -> None:
     """A topic is newly stale once in each silence; data ends a silence."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.heard(ETH, 60)
-    assert silence.newly_stale(100) == [BTC]
-    assert silence.newly_stale(110) == []
+    assert newly_stale(silence, 100) == [BTC]
+    assert newly_stale(silence, 110) == []
     silence.heard(BTC, 120)
-    assert silence.newly_stale(210) == [BTC, ETH]
+    assert newly_stale(silence, 210) == [BTC, ETH]
 
 
 def test_total_silence() -> None:
     """Silence is total when every watched topic is stale."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.heard(ETH, 60)
-    silence.newly_stale(90)
+    newly_stale(silence, 90)
     assert not silence.is_total()
-    silence.newly_stale(150)
+    newly_stale(silence, 150)
     assert silence.is_total()
 
 
 def test_the_next_deadline_is_that_of_the_next_topic() -> None:
     """Stale topics have no deadline any more."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.heard(ETH, 60)
     assert silence.next_deadline() == 90
-    silence.newly_stale(90)
+    newly_stale(silence, 90)
     assert silence.next_deadline() == 150
-    silence.newly_stale(150)
+    newly_stale(silence, 150)
     assert silence.next_deadline() == math.inf
 
 
 def test_a_forgotten_topic_is_not_missed() -> None:
     """A refused topic neither becomes stale nor keeps silence from being total."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.forget(BTC)
-    assert silence.newly_stale(90) == [ETH]
+    assert newly_stale(silence, 90) == [ETH]
     assert silence.is_total()
     silence.heard(BTC, 91)
     assert silence.is_total()
@@ -64,19 +73,19 @@ def test_a_forgotten_topic_is_not_missed() -> None:
 
 def test_a_restart_counts_from_then_on() -> None:
     """The time before the connection was open is nobody's silence."""
-    silence = Silence([BTC], 90, 0)
+    silence = open_silence([BTC], 90, 0)
     silence.restart(9)
     assert silence.next_deadline() == 99
 
 
 def test_a_pause_is_left_out() -> None:
     """What passed while nothing was read counts for no silence, and for none that begins later."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.pause(30)
     silence.heard(ETH, 50)
-    assert silence.newly_stale(119) == []
+    assert newly_stale(silence, 119) == []
     assert silence.next_deadline() == 120
-    assert silence.newly_stale(120) == [BTC]
+    assert newly_stale(silence, 120) == [BTC]
     assert silence.next_deadline() == 140
     silence.restart(130)
     assert silence.next_deadline() == 220
@@ -91,11 +100,11 @@ def test_at_the_deadline_a_topic_is_stale(
     start: float, limit_s: float, pauses: list[float]
 ) -> None:
     """Whatever is rounded: at `next_deadline` there is something to tell, so nobody waits in vain."""
-    silence = Silence([BTC], limit_s, start)
+    silence = open_silence([BTC], limit_s, start)
     for pause_s in pauses:
         silence.pause(pause_s)
     silence.heard(BTC, start + sum(pauses))
-    assert silence.newly_stale(silence.next_deadline()) == [BTC]
+    assert newly_stale(silence, silence.next_deadline()) == [BTC]
 
 
 def test_stale_topics_are_told_with_their_limit() -> None:
@@ -119,7 +128,7 @@ def test_rhythms_learn_what_lies_between_data() -> None:
             silence.heard(BTC, now)
             silence.pause(8)
             now += 10
-        assert silence.newly_stale(now) == []
+        assert newly_stale(silence, now) == []
     assert rhythm.limit_s == 10
 
 
@@ -129,17 +138,17 @@ def test_rhythms_learn_of_verdicts() -> None:
     for start, limit_s in ((0, 90), (100, 180), (300, 360)):
         silence = Silence([BTC], {BTC: rhythm}, start)
         assert silence.next_deadline() == start + limit_s
-        assert silence.newly_stale(start + limit_s) == [BTC]
+        assert newly_stale(silence, start + limit_s) == [BTC]
 
 
 def test_silence_counts_from_the_request() -> None:
     """A topic that is asked for late has its time from then on; one that has data keeps its clock."""
-    silence = Silence([BTC, ETH], 90, 0)
+    silence = open_silence([BTC, ETH], 90, 0)
     silence.heard(BTC, 5)
     silence.asked(BTC, 50)
     silence.asked(ETH, 50)
-    assert silence.newly_stale(95) == [BTC]
-    assert silence.newly_stale(140) == [ETH]
+    assert newly_stale(silence, 95) == [BTC]
+    assert newly_stale(silence, 140) == [ETH]
 
 
 def test_what_is_asked_for_again_opens_afresh() -> None:
@@ -153,7 +162,7 @@ def test_what_is_asked_for_again_opens_afresh() -> None:
                 now += 1
                 silence.heard(BTC, now)
             now += 100
-            assert silence.newly_stale(now) == [BTC]
+            assert newly_stale(silence, now) == [BTC]
             if is_asked:
                 silence.asked(BTC, now)
             silence.heard(BTC, now + 1)
@@ -166,7 +175,7 @@ def test_what_is_asked_for_again_opens_afresh() -> None:
 
 def test_unknown_topics_are_not_watched() -> None:
     """Data that nobody asked for is no topic of the session."""
-    silence = Silence([BTC], 90, 0)
+    silence = open_silence([BTC], 90, 0)
     silence.heard(ETH, 10)
-    assert silence.newly_stale(90) == [BTC]
+    assert newly_stale(silence, 90) == [BTC]
     assert silence.is_total()

@@ -7,7 +7,7 @@
     the way of a frame    connect ▶ transport ▶ frames ▶ intake ▶ reading ▶ outflow
     what it means         standing, with subscribing, silence, breaker, continuity, rebasing, drift
     what is told          sessionlog: ledger, metrics and log alike
-    what sessions share   arbiter (one copy of what several receive), bases, rhythm
+    what sessions share   arbiter (one copy of what several receive), holes, bases, rhythm
     what feeds share      context, venue (whose turn it is), turns, startup (the same on paper)
 
 Files that wait import trio; all others are pure, and tested as functions.

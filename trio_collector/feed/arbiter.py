@@ -23,8 +23,9 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
-from trio_collector.events import Batch, ConnectionSequence, DataType, Event, Topic
+from trio_collector.events import Batch, ConnectionSequence, DataType, Event, Stream, Topic
 from trio_collector.feed.continuity import Continuity, Duplicate, Gap
+from trio_collector.feed.holes import Hole, Holes
 
 # How long another lane may take to bring what one has skipped: ways to an exchange differ by
 # fractions of a second; a lane that stalls for longer is found by its silence.
@@ -46,15 +47,6 @@ class Verdict(enum.Enum):
     KEEP = enum.auto()
     DROP = enum.auto()  # it came over another lane before
     HOLD = enum.auto()  # another lane leads
-
-
-class Hole(NamedTuple):
-    """Ids behind `gap.expected` up to `gap.got` that no lane has brought."""
-
-    topic: Topic
-    gap: Gap
-    at_us: int  # our clock, when it was found
-    since: float
 
 
 class Held(NamedTuple):
@@ -86,7 +78,12 @@ class Arbiter:
         self._leaders: dict[Topic, Lane] = {}
         self._led_at: dict[Topic, float] = {}  # when the leader was heard
         self._seen: dict[Topic, _SeenIds] = {}
-        self._holes: list[Hole] = []
+        self._holes = Holes(contiguous)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is more than one lane, so that messages are judged."""
+        return len(self._lanes) > 1
 
     def open_lane(self, nudge: Callable[[], None]) -> "Lane":
         """Return the lane of a new session; nothing of it counts before it has entered.
@@ -103,23 +100,19 @@ class Arbiter:
             first = self._lanes[0]
             self._leaders = dict.fromkeys(first.topics, first)
             self._led_at = dict.fromkeys(first.topics, self.now())
-        for each in self._lanes:
-            each.is_shared = len(self._lanes) > 1
 
     def leave(self, lane: "Lane") -> bool:
         """Let `lane` go; return whether it was the last one."""
         if lane not in self._lanes:
             return not self._lanes
         self._lanes.remove(lane)
-        lane.is_shared = False
         led = [topic for topic, leader in self._leaders.items() if leader is lane]
         for topic in led:
             del self._leaders[topic]
         if not self._lanes:
             return True
         heir = self._lanes[0]
-        if len(self._lanes) == 1:
-            heir.is_shared = False
+        if not self.is_shared:
             heir.release_all()
         else:
             for topic in led:
@@ -151,55 +144,35 @@ class Arbiter:
             seen = self._seen[topic] = _SeenIds()
         if event.sequence_id and not seen.is_first(event.sequence_id, lane):
             # Exchanges that put several messages into one need not do so alike everywhere.
-            return Verdict.KEEP if self._fill(topic, event) else Verdict.DROP
+            return Verdict.KEEP if self._holes.fill(topic, event) else Verdict.DROP
         finding = self.continuity.check(event)
         if isinstance(finding, Gap):
-            self._holes.append(Hole(topic, finding, at_us, self.now()))
+            self._holes.add(Hole(topic, finding, at_us, self.now()))
         elif isinstance(finding, Duplicate):
             # Kept even if it fills nothing: a row too many harms less than one too few.
-            self._fill(topic, event)
+            self._holes.fill(topic, event)
         return Verdict.KEEP
-
-    def _fill(self, topic: Topic, event: Event) -> bool:
-        """Take what `event` brings out of the holes; return whether that is anything."""
-        after, last = event.previous_id, event.last_id
-        if after is None or last is None or not self._holes:
-            return False
-        is_contiguous = topic.data_type in self.contiguous
-        left: list[Hole] = []
-        for hole in self._holes:
-            if hole.topic != topic or last <= hole.gap.expected or after >= hole.gap.got:
-                left.append(hole)
-                continue
-            for start, end in ((hole.gap.expected, after), (last, hole.gap.got)):
-                if start < end:
-                    missing = end - start if is_contiguous else None
-                    left.append(hole._replace(gap=Gap(start, end, missing)))
-        is_filled, self._holes = left != self._holes, left
-        return is_filled
 
     def take_holes(self) -> list[Hole]:
         """Return the holes that nobody is going to fill any more."""
-        if not self._holes:
-            return []
-        is_shared = len(self._lanes) > 1
-        latest = self.now() - GRACE_S if is_shared else math.inf
-        ripe = [hole for hole in self._holes if hole.since <= latest]
-        self._holes = [hole for hole in self._holes if hole.since > latest]
-        return ripe
+        return self._holes.take(self.now() - GRACE_S if self.is_shared else math.inf)
 
 
 class Lane:
     """One session's part; `topics` are those that it asks for."""
 
     def __init__(self, arbiter: Arbiter, nudge: Callable[[], None]) -> None:
-        self.is_shared = False  # whether there is another lane, so that messages are judged
         self.topics: list[Topic] = []
         self._arbiter = arbiter
         self._nudge = nudge
         self._own = Continuity(arbiter.contiguous)
         self._held: dict[Topic, deque[Held]] = {}
         self._released: list[Held] = []
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is another lane, so that messages are judged."""
+        return self._arbiter.is_shared
 
     def enter(self, topics: Iterable[Topic]) -> None:
         """Take part, with `topics`."""
@@ -249,12 +222,16 @@ class Lane:
             return Verdict.KEEP, finding
         return Verdict.KEEP if event.is_reset else Verdict.HOLD, finding
 
-    def hold(self, batch: Batch, findings: list[Gap | Duplicate]) -> None:
-        """Hold `batch` back, and what was found in it; lead its topic if the leader is late."""
-        topic = Topic(batch.stream.symbol, batch.stream.data_type)
-        now, led_at = self._arbiter.now(), self._arbiter.led_at(topic)
+    def start_holding(self, stream: Stream, received_us: int) -> Held:
+        """Return what rows of `stream` that came with one read are put into, for `hold`."""
+        return Held(self._arbiter.now(), Batch(stream, received_us), [])
+
+    def hold(self, rows: Held) -> None:
+        """Hold `rows` back; lead their topic if the leader is late."""
+        topic = rows.batch.stream.topic
+        now, led_at = rows.at, self._arbiter.led_at(topic)
         held = self._held.setdefault(topic, deque())
-        held.append(Held(now, batch, findings))
+        held.append(rows)
         while held[0].at < led_at - MARGIN_S:
             held.popleft()
         # What came within the margin, the leader may have brought a moment before.

@@ -65,10 +65,6 @@ class Continuity:
         self._streams: dict[tuple[str, DataType], _Covered] = {}
         self._due: int | None = None
 
-    def start_session(self) -> None:
-        """Forget the connection's count; ids of streams are kept."""
-        self._due = None
-
     def reached(self, topic: Topic) -> int | None:
         """Return the id that the stream of `topic` has reached; None if it has none."""
         covered = self._streams.get(topic)

@@ -22,7 +22,7 @@ from trio_collector.events import (
     Topic,
 )
 from trio_collector.exchanges.adapter import Adapter
-from trio_collector.feed.arbiter import Lane, Verdict
+from trio_collector.feed.arbiter import Held, Lane, Verdict
 from trio_collector.feed.continuity import Duplicate, Gap
 
 # The symbol of unparsed rows on a connection with several markets. Normalised symbols hold no
@@ -52,13 +52,6 @@ class Rows(NamedTuple):
     resets: list[Topic]  # what was started afresh
 
 
-class _Held(NamedTuple):
-    """Rows of one read that are held back."""
-
-    batch: Batch
-    findings: list[Gap | Duplicate]
-
-
 class FrameReader:
     """Reads the frames of one session."""
 
@@ -77,7 +70,7 @@ class FrameReader:
         is_shared = self._lane.is_shared
         rows = Rows(len(frames), [], [], [], [], [])
         batches: dict[tuple[str, DataType], Batch] = {}
-        held: dict[Topic, _Held] = {}
+        held: dict[Topic, Held] = {}
         for frame in frames:
             try:
                 parsed = parse(frame)
@@ -106,7 +99,7 @@ class FrameReader:
             if is_foreign:
                 self._keep_unparsed(rows, received_us, frame)
         for each in held.values():
-            self._lane.hold(each.batch, each.findings)
+            self._lane.hold(each)
         return self._with_released(rows)
 
     def take_repeated(self) -> int:
@@ -125,7 +118,7 @@ class FrameReader:
         self,
         rows: Rows,
         batch: Batch,
-        held: "dict[Topic, _Held]",
+        held: dict[Topic, Held],
         event: Event,
         frame: bytes,
     ) -> None:
@@ -141,7 +134,8 @@ class FrameReader:
         else:
             waiting = held.get(topic)
             if waiting is None:
-                waiting = held[topic] = _Held(Batch(batch.stream, batch.received_us), [])
+                waiting = self._lane.start_holding(batch.stream, batch.received_us)
+                held[topic] = waiting
             waiting.batch.append(event.sequence_id, event.exchange_us, frame)
             if finding is not None:
                 waiting.findings.append(finding)
@@ -154,7 +148,7 @@ class FrameReader:
         if not released:
             return rows
         for each in released:
-            topic = Topic(each.batch.stream.symbol, each.batch.stream.data_type)
+            topic = each.batch.stream.topic
             found = [Finding(topic, what, each.batch.received_us) for what in each.findings]
             rows.findings[:0] = found
         return rows._replace(batches=[*(each.batch for each in released), *rows.batches])

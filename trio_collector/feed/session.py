@@ -15,12 +15,12 @@ read reaches the writer, also when the session is told to stop. What frames mean
 judged in `standing`.
 
 Two clocks run: any byte (the transport is alive) and data for each topic (the feed is alive);
-heartbeats and pongs count for the first alone. A session ends when all of its topics are stale. A
-single one that is silent among others is reported by name and asked for again. While rows wait for
-the writer nothing is read, and the clocks stand still: a slow disk is not the exchange's silence.
+heartbeats and pongs count for the first alone. A topic that is silent among others is reported by
+name and asked for again. While rows wait for the writer nothing is read, and the clocks stand still:
+a slow disk is not the exchange's silence.
 
-A session whose end is known ahead, by its age or by a notice, asks to be *relieved* and goes on;
-whoever runs it ends it when the next one carries its topics.
+A session whose end is known ahead, by its age or by a notice, or all of whose topics are silent,
+asks to be *relieved* and goes on; whoever runs it ends it when the next one carries its topics.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from trio_collector.events import Topic
-from trio_collector.feed.rhythm import FixedRhythm, Rhythm
+from trio_collector.feed.rhythm import Rhythm
 
 
 class Stale(NamedTuple):
@@ -43,16 +43,10 @@ class Silence:
     """The data clocks of one session's topics; `now` is monotonic, in seconds."""
 
     def __init__(
-        self, topics: Iterable[Topic], limits: float | Mapping[Topic, Rhythm], now: float
+        self, topics: Iterable[Topic], rhythms: Mapping[Topic, Rhythm], now: float
     ) -> None:
-        """`limits` has the rhythm of each topic, or is one limit in seconds for all."""
         self._paused_s = 0.0
-        self._clocks = {
-            topic: _Clock(
-                limits[topic] if isinstance(limits, Mapping) else FixedRhythm(limits), now
-            )
-            for topic in topics
-        }
+        self._clocks = {topic: _Clock(rhythms[topic], now) for topic in topics}
 
     def restart(self, now: float) -> None:
         """Count every silence from `now` on."""
@@ -101,10 +95,6 @@ class Silence:
                 found.append(Stale(topic, clock.limit_s, clock.has_begun))
                 clock.rhythm.missed(now - self._paused_s - clock.latest, now)
         return found
-
-    def newly_stale(self, now: float) -> list[Topic]:
-        """Return the names of what `judge` finds."""
-        return [stale.topic for stale in self.judge(now)]
 
     def is_total(self) -> bool:
         """Whether no topic that is watched has had data in time."""

@@ -70,9 +70,8 @@ class Standing:
         self._drift = drift
         self._silence = Silence(topics, rhythms, now)
         self._breaker = Breaker()
-        self._live: set[Topic] = set()
         self._granted: dict[Topic, float] = {}  # since when
-        self._heard: dict[Topic, float] = {}  # data, latest
+        self._heard: dict[Topic, float] = {}  # the latest data of those that are live
         self._first_data = math.inf  # when it came
         self._request_id = 1
 
@@ -157,15 +156,15 @@ class Standing:
         return requests
 
     def _hear(self, batch: Batch, now: float) -> None:
-        topic = Topic(batch.stream.symbol, batch.stream.data_type)
+        topic = batch.stream.topic
         self._silence.heard(topic, now)
+        is_first = topic not in self._heard
         self._heard[topic] = now
         self._first_data = min(self._first_data, now)
         self.carried_s = now - self._first_data
         if self.leaving is not None and self.leaving.reason == Ending.DATA_TIMEOUT:
             self.leaving = None  # it was a pause
-        if topic not in self._live:
-            self._live.add(topic)
+        if is_first:
             self._note_granted(self._subscribing.heard(topic), batch.received_us, now)
             self._ledger.live(topic, batch.received_us)
             if batch.frames:
@@ -237,7 +236,7 @@ class Standing:
         return [
             topic
             for topic in other.wanted
-            if topic not in self._live and not self._is_settled(topic, other, now)
+            if topic not in self._heard and not self._is_settled(topic, other, now)
         ]
 
     def _is_settled(self, topic: Topic, other: "Standing", now: float) -> bool:
