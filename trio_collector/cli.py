@@ -8,10 +8,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import orjson
 import structlog
@@ -25,7 +25,6 @@ from trio_collector.check import Check
 from trio_collector.config import Config, find_config, load_config, warnings
 from trio_collector.demo import run_demo
 from trio_collector.errors import CollectorError, ConfigError, leaves_of
-from trio_collector.feed.plan import Connection
 from trio_collector.filelimit import raise_file_limit
 from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
 from trio_collector.redaction import secret_values
@@ -38,6 +37,8 @@ from trio_collector.status import DEFAULT_URL, show_status
 from trio_collector.uploader.probe import probe_store
 
 log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
 
 cli = typer.Typer(
     add_completion=False,
@@ -99,7 +100,7 @@ def run(config: ConfigOption = None, shard: ShardOption = None) -> None:
             log.warning("configuration", place=problem.place, problem=problem.text)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         raise_file_limit()
-        is_clean = trio.run(_collect_until_signal, loaded, connections)
+        is_clean = trio.run(_until_signal, partial(collect, loaded, connections))
     if not is_clean:
         log.error("drain cut off", remedy="the next start seals what is left in data_dir")
         sys.exit(EXIT_FAILED)
@@ -112,13 +113,14 @@ def _load(path: Path, shard: str | None) -> Config:
     return config if part is None else select(config, part)
 
 
-async def _collect_until_signal(config: Config, connections: list[Connection]) -> bool:
+async def _until_signal(work: Callable[[trio.Event], Awaitable[Result]]) -> Result:
+    """Return what `work` does; the event that it is given is set at a signal."""
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        is_clean = await collect(config, connections, stop)
+        result = await work(stop)
         nursery.cancel_scope.cancel()
-    return is_clean
+    return result
 
 
 async def _watch_signals(
@@ -175,17 +177,8 @@ def demo(
     with _exit_codes():
         level = log_level({"LOG_LEVEL": "WARNING", **os.environ})
         configure_logging(level, secrets=secret_values(os.environ))
-        is_complete = trio.run(_demo_until_signal, directory, seconds)
+        is_complete = trio.run(_until_signal, partial(run_demo, directory, seconds))
         sys.exit(0 if is_complete else EXIT_FAILED)
-
-
-async def _demo_until_signal(directory: Path, seconds: float) -> bool:
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop)
-        is_complete = await run_demo(directory, seconds, stop)
-        nursery.cancel_scope.cancel()
-    return is_complete
 
 
 @cli.command()
@@ -212,13 +205,11 @@ def simulate(
             record_path=record,
             faults=load_script(faults, is_tls=is_tls) if faults else FaultScript(),
         )
-        trio.run(_simulate_until_signal, settings)
+        trio.run(_until_signal, partial(_simulate, settings))
 
 
-async def _simulate_until_signal(settings: Simulation) -> None:
-    stop = trio.Event()
+async def _simulate(settings: Simulation, stop: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop)
         simulator = await nursery.start(serve_simulator, settings)
         # Whoever started this reads where the simulator is from one line of JSON.
         typer.echo(orjson.dumps(simulator.describe()).decode())
