@@ -86,9 +86,7 @@ def run(directory: Path, options: argparse.Namespace, *, hands_over: bool) -> bo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--age", type=float, default=30.0, help="seconds")
     parser.add_argument("--seconds", type=float, default=75.0)
     parser.add_argument("--rate", type=float, default=2.0, help="times 15 messages/s of a market")
@@ -97,8 +95,7 @@ def main() -> None:
     for hands_over in (True, False):
         with tempfile.TemporaryDirectory() as directory:
             is_good &= run(Path(directory), options, hands_over=hands_over)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -16,16 +16,14 @@ the next one within the backoff's cap; and every frame accounted for, and every 
 import argparse
 import concurrent.futures
 import itertools
-import json
 import operator
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +41,8 @@ CONNECT_S = 10.0
 ALONE_S = {Stage.ACCEPT: 18, Stage.HANDSHAKE: 28, Stage.REST: 10}
 USUAL = {"books_per_s": 10.0, "trades_per_s": 5.0}
 
-WEBSOCKET = f"""
+SECTIONS = f"""[collector]
+metrics_port = 0
 [websocket]
 initial_retry_delay_secs = {FIRST_DELAY_S}
 max_retry_delay_secs = {LONGEST_DELAY_S}
@@ -105,23 +104,6 @@ def fault_at_random(kind: Kind, mean_s: float, messages_per_s: float, dice: rand
     return Fault(**options)
 
 
-def write_config(
-    directory: Path, urls: Mapping[str, str], venues: lab.Venues, options: Mapping[str, str]
-) -> Path:
-    """Write a configuration with short delays; `options` are lines for an exchange's markets."""
-    markets = "".join(
-        f'[[markets]]\nexchange = "{name}"\nbase_url = "{urls[name]}"\n'
-        f"symbols = {json.dumps(list(symbols))}\n{options.get(name, '')}\n"
-        for name, symbols in venues.items()
-    )
-    path = directory / "config.toml"
-    path.write_text(
-        f'[collector]\nmetrics_port = 0\n[storage]\nmode = "local"\nmin_free_bytes = 0\n'
-        f'data_dir = "{directory}/spool"\nlocal_path = "{directory}/archive"\n{WEBSOCKET}{markets}'
-    )
-    return path
-
-
 def play(
     directory: Path,
     faults: Iterable[Fault],
@@ -147,7 +129,7 @@ def play(
     with lab.simulator(settings) as urls:
         trusted = directory / "ca.pem"
         trusted.write_text(urls.get("ca_pem", ""))
-        config = write_config(directory, urls, venues, {})
+        config = lab.write_config(directory, urls, venues, sections=SECTIONS, market="")
         os.environ["SSL_CERT_FILE"] = str(trusted) if is_tls else ""
         with lab.collector(config, log) as process:
             deadline = time.monotonic() + seconds
@@ -288,9 +270,7 @@ def run_mix(options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("what", choices=("alone", "mix"))
     parser.add_argument("--only", nargs="*", default=(), help="kinds of faults")
     parser.add_argument("--beside", type=int, default=4, help="so many at a time")
@@ -303,8 +283,7 @@ def main() -> None:
     parser.add_argument("--keep", help="leave the files in this folder")
     options = parser.parse_args()
     is_good = run_alone(options) if options.what == "alone" else run_mix(options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

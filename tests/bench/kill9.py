@@ -166,9 +166,7 @@ def compare(record: Path, stored: Counter[lab.Row]) -> tuple[list[lab.Sent], int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--life", type=float, default=4.0, help="longest life of a process, s")
@@ -178,8 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         is_good = run(Path(directory), options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Run as a script it is the simulator, told its settings as JSON:
 Every process that is started here dies with the one that started it.
 """
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import pyarrow.parquet as pq
@@ -34,6 +35,19 @@ from trio_collector.simulator import Simulation, Simulator, serve_simulator
 Venues = Mapping[str, Sequence[str]]
 
 DATA_TYPES = ("orderbook", "trade", "unparsed")
+
+
+def open_parser(text: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a measurement that `text`, its docstring, describes."""
+    return argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def finish(*, is_good: bool) -> NoReturn:
+    """Say how it was, and end."""
+    print("good" if is_good else "NOT GOOD")
+    sys.exit(not is_good)
 
 
 def venues_of(count: int) -> dict[str, tuple[str, ...]]:
@@ -95,17 +109,32 @@ def collector(
         process.wait()
 
 
-def write_config(directory: Path, urls: Mapping[str, str], venues: Venues, more: str = "") -> Path:
-    """Write the configuration that collects everything that is simulated; `more` is of [storage]."""
+# However low the simulated rates are, nothing is taken for silence.
+UNHURRIED = "data_timeout_secs = 600"
+
+
+def write_config(
+    directory: Path,
+    urls: Mapping[str, str],
+    venues: Venues,
+    storage: str = "",
+    *,
+    sections: str = "",
+    market: str = UNHURRIED,
+) -> Path:
+    """Write the configuration that collects everything that is simulated.
+
+    `storage` and `market` are lines of these sections, `sections` are others.
+    """
     markets = "".join(
         f'[[markets]]\nexchange = "{name}"\nbase_url = "{urls[name]}"\n'
-        f"symbols = {json.dumps(list(symbols))}\ndata_timeout_secs = 600\n"
+        f"symbols = {json.dumps(list(symbols))}\n{market}\n"
         for name, symbols in venues.items()
     )
     path = directory / "config.toml"
     path.write_text(
-        f'[storage]\nmode = "local"\ndata_dir = "{directory}/spool"\n'
-        f'local_path = "{directory}/archive"\nmin_free_bytes = 0\n{more}\n{markets}'
+        f'{sections}\n[storage]\nmode = "local"\ndata_dir = "{directory}/spool"\n'
+        f'local_path = "{directory}/archive"\nmin_free_bytes = 0\n{storage}\n{markets}'
     )
     return path
 

@@ -110,15 +110,12 @@ def run(directory: Path, options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--sessions", type=int, default=2500)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         is_good = run(Path(directory), options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import lab
 import stores
 import structlog
 import trio
@@ -309,9 +310,7 @@ def fault_lines(result: Result) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--uploads", type=int, default=2000)
     parser.add_argument("--large", type=int, default=8, help="how many of them are over 64 MiB")
     parser.add_argument("--store", choices=("bucket", "swift"), default="bucket")
@@ -327,8 +326,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         clock = trio.testing.MockClock(options.speed)
         is_good = trio.run(run, Path(directory), options, clock=clock)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

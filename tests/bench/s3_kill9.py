@@ -33,6 +33,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import lab
 import pyarrow.parquet as pq
 import stores
 import structlog
@@ -311,9 +312,7 @@ def gaps_in(stored: Counter[Row], counted: dict[int, int]) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--life", type=float, default=1.2, help="longest life of a chain, s")
@@ -324,8 +323,7 @@ def main() -> None:
     opened: Any = stores.swift() if options.store == "swift" else stores.simulated()
     with opened as store, tempfile.TemporaryDirectory() as directory:
         is_good = run(Path(directory), store, options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ import random
 import shutil
 import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lab
 import stores
 import structlog
 import trio
@@ -204,9 +204,7 @@ def lag(directory: Path, store: stores.Store, options: argparse.Namespace) -> bo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--mb", type=int, default=256, help="of the file that is compared")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", choices=("sink", "bucket", "swift"), default="sink")
@@ -232,8 +230,7 @@ def main() -> None:
         is_good &= compare(Path(directory), store, options)
         if options.lag_mb:
             is_good &= lag(Path(directory), store, options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

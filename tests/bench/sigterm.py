@@ -11,7 +11,6 @@ still in the sockets.
 
 import argparse
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -89,16 +88,13 @@ def judge(directory: Path, sent: list[lab.Sent], stopped: dict[str, Any]) -> boo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--rate", type=float, default=10_000.0, help="messages/s, in total")
     parser.add_argument("--seconds", type=float, default=20.0, help="from all live to SIGTERM")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         is_good = run(Path(directory), options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -66,10 +66,8 @@ def run(directory: Path, options: argparse.Namespace) -> bool:
     settings = {"venues": venues, "record_path": record}
     settings |= dict.fromkeys(("books_per_s", "trades_per_s"), options.rate)
     with lab.simulator(settings) as urls:
-        config = lab.write_config(directory, urls, venues)
-        config.write_text(
-            f"[websocket]\nstreams_per_connection = {options.together}\n{config.read_text()}"
-        )
+        together = f"[websocket]\nstreams_per_connection = {options.together}"
+        config = lab.write_config(directory, urls, venues, sections=together)
         with lab.collector(config, log, __file__) as process:
             began = time.monotonic()
             lab.wait_live(log, streams, 300)
@@ -104,9 +102,7 @@ def run(directory: Path, options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--symbols", type=int, default=50, help="of each exchange")
     parser.add_argument("--rate", type=float, default=2.0, help="messages/s of each stream")
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -114,8 +110,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         is_good = run(Path(directory), options)
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ process and its loop, so their own delays are in the figures.
 import argparse
 import itertools
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -21,9 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
+import lab
 import trio
 import trio_websocket
-from lab import quantile
 
 from trio_collector import app
 from trio_collector.config import CollectorSection, Config, StorageSection
@@ -153,8 +152,8 @@ async def run(directory: Path, options: argparse.Namespace) -> bool:
     other = [took for sent, took in exchange.pongs if not began <= sent <= ended]
     for name, took in (("while it stood still", during), ("else", other)):
         print(
-            f"{len(took):,} pongs {name}: median {quantile(took, 0.5) * 1e3:.2f} ms,"
-            f" p99 {quantile(took, 0.99) * 1e3:.2f} ms, longest {max(took) * 1e3:.1f} ms"
+            f"{len(took):,} pongs {name}: median {lab.quantile(took, 0.5) * 1e3:.2f} ms,"
+            f" p99 {lab.quantile(took, 0.99) * 1e3:.2f} ms, longest {max(took) * 1e3:.1f} ms"
         )
     print(f"{rows:,} rows received of {exchange.sent:,} sent by then; {ends} sessions ended")
     return max(during) <= MOST_S and ends == 0
@@ -169,16 +168,13 @@ async def wait_up(vitals: Vitals, connections: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = lab.open_parser(__doc__)
     parser.add_argument("--connections", type=int, default=40)
     parser.add_argument("--rate", type=float, default=15.0, help="messages/s of each connection")
     parser.add_argument("--stuck", type=float, default=10.0, help="seconds")
     with tempfile.TemporaryDirectory() as directory:
         is_good = trio.run(run, Path(directory), parser.parse_args())
-    print("good" if is_good else "NOT GOOD")
-    sys.exit(not is_good)
+    lab.finish(is_good=is_good)
 
 
 if __name__ == "__main__":
