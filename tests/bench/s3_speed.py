@@ -225,8 +225,7 @@ def main() -> None:
     is_good = True
     with opened as store, tempfile.TemporaryDirectory() as directory:
         os.environ.update(store.environ())
-        if options.store == "swift":
-            stores.Reader(store).create_bucket()
+        stores.Reader(store).create_bucket()
         is_good &= compare(Path(directory), store, options)
         if options.lag_mb:
             is_good &= lag(Path(directory), store, options)

@@ -139,10 +139,12 @@ class Reader:
         return len(self._client.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ()))
 
     def create_bucket(self) -> None:
+        """Create the bucket, unless it is there: the simulated one is."""
         constraint = {"LocationConstraint": self._client.meta.region_name}
         is_classic = self._client.meta.region_name == "us-east-1"
         options = {} if is_classic else {"CreateBucketConfiguration": constraint}
-        self._client.create_bucket(Bucket=self._bucket, **options)
+        with contextlib.suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
+            self._client.create_bucket(Bucket=self._bucket, **options)
 
 
 async def _serve(settings: BucketSettings) -> None:
