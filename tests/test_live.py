@@ -19,7 +19,7 @@ from trio_collector.events import DATA_TYPE_OF, Batch, DataType, FeedType
 from trio_collector.exchanges import create_adapter
 from trio_collector.feed.arbiter import Arbiter
 from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import FeedContext, LegContext
 from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.plan import Connection, plan_connections
@@ -57,17 +57,16 @@ class Visit:
     async def run(self) -> None:
         """Stay until enough data messages have come, time is up, or the session ends."""
         to_writer, batches = trio.open_memory_channel[Batch](100)
-        adapter = self._connection.adapter
-        session = Session(
-            self._connection,
-            self._context(),
-            to_writer,
-            Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
-            Bases(),
-            self._connection.open_rhythms(),
-            number=1,
-            topics=list(self._connection.topics),
+        connection, adapter = self._connection, self._connection.adapter
+        given = LegContext(
+            connection=connection,
+            feeds=self._context(),
+            to_writer=to_writer,
+            arbiter=Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
+            bases=Bases(),
+            rhythms=connection.open_rhythms(),
         )
+        session = Session(given, number=1, topics=list(connection.topics))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, batches)
             async with to_writer:

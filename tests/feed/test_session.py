@@ -24,7 +24,7 @@ from trio_collector.events import Batch, DataType
 from trio_collector.exchanges.adapter import Keepalive, Limits, Rate
 from trio_collector.feed.arbiter import Arbiter
 from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import FeedContext, LegContext
 from trio_collector.feed.drift import Drift
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.intake import READS_WAITING
@@ -202,16 +202,16 @@ class Scene:
 
     async def live(self, connection: Connection, **websocket: Any) -> SessionEnded:
         """Live one session; return its end. Whatever ended it, the connection is closed."""
-        self.session = session = Session(
-            connection,
-            self.context(**websocket),
-            self.to_writer,
-            Arbiter(connection.adapter.same_ids, connection.adapter.contiguous, trio.current_time),
-            Bases(),
-            connection.open_rhythms(),
-            number=1,
-            topics=list(connection.topics),
+        adapter = connection.adapter
+        given = LegContext(
+            connection=connection,
+            feeds=self.context(**websocket),
+            to_writer=self.to_writer,
+            arbiter=Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
+            bases=Bases(),
+            rhythms=connection.open_rhythms(),
         )
+        self.session = session = Session(given, number=1, topics=list(connection.topics))
         with trio.fail_after(2 * DAY_S):
             ending = await session.run()
         assert all(wire.is_closed for wire in self.wires)

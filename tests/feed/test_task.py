@@ -3,7 +3,7 @@
 import math
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,12 +23,11 @@ from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed import task
 from trio_collector.feed.arbiter import Arbiter
 from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import FeedContext, LegContext
 from trio_collector.feed.continuity import Gap
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.leg import HEALTHY_S, RELIEF_S
 from trio_collector.feed.plan import Connection
-from trio_collector.feed.rhythm import Rhythm
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.venue import Venue
 
@@ -78,22 +77,10 @@ class Lives:
         self.whole_books = True
         self._lives = iter(lives)
 
-    def create(
-        self,
-        _connection: Connection,
-        _context: FeedContext,
-        _to_writer: trio.MemorySendChannel[Batch],
-        arbiter: Arbiter,
-        bases: Bases,
-        rhythms: Mapping[Topic, Rhythm],
-        *,
-        number: int,
-        topics: list[Topic],
-        leg: int,
-    ) -> "FakeSession":
-        self.begun.append(Begun(trio.current_time(), number, topics, leg))
-        assert rhythms.keys() >= set(topics)
-        session = FakeSession(next(self._lives), self.stop, arbiter, bases, number)
+    def create(self, given: LegContext, *, number: int, topics: list[Topic]) -> "FakeSession":
+        self.begun.append(Begun(trio.current_time(), number, topics, given.leg))
+        assert given.rhythms.keys() >= set(topics)
+        session = FakeSession(next(self._lives), self.stop, given.arbiter, given.bases, number)
         self.sessions.append(session)
         return session
 

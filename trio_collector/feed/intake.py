@@ -7,20 +7,16 @@ kept as they came, for the next version to read.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import LegContext
 from trio_collector.feed.outflow import Outflow
-from trio_collector.feed.plan import Connection
 from trio_collector.feed.reading import FrameReader, Rows
-from trio_collector.feed.rhythm import Rhythm
 from trio_collector.feed.sessionlog import SessionLog
 from trio_collector.feed.standing import Standing
 from trio_collector.feed.transport import Received
@@ -34,29 +30,32 @@ class Intake:
 
     def __init__(
         self,
-        connection: Connection,
-        context: FeedContext,
-        to_writer: trio.MemorySendChannel[Batch],
-        arbiter: Arbiter,
-        bases: Bases,
-        rhythms: Mapping[Topic, Rhythm],
+        given: LegContext,
         ledger: SessionLog,
         *,
         topics: list[Topic],
         heed: Callable[[list[SubscribeRequest]], None],
     ) -> None:
+        adapter = given.connection.adapter
         self.ledger = ledger
-        self.lane = arbiter.open_lane(self.nudge)
-        now = trio.current_time()
-        drift = context.drifts[connection.adapter.name]
-        self.standing = Standing(connection, topics, ledger, self.lane, bases, rhythms, drift, now)
-        self.outflow = Outflow(to_writer, context.budget, self.standing.pause)
+        self.lane = given.arbiter.open_lane(self.nudge)
+        self.standing = Standing(
+            given.connection,
+            topics,
+            ledger,
+            self.lane,
+            given.bases,
+            given.rhythms,
+            given.feeds.drifts[adapter.name],
+            trio.current_time(),
+        )
+        self.outflow = Outflow(given.to_writer, given.feeds.budget, self.standing.pause)
         self.frames_to, self._reads = trio.open_memory_channel[Received](READS_WAITING)
-        self._now_us = context.now_us
-        self._bases = bases
+        self._now_us = given.feeds.now_us
+        self._bases = given.bases
         self._topics = topics
         self._heed = heed
-        self._reader = FrameReader(connection.adapter, list(connection.topics), self.lane)
+        self._reader = FrameReader(adapter, list(given.connection.topics), self.lane)
         self._books: list[tuple[Topic, Batch]] = []  # that were fetched
         self._unread: Received | None = None
 

@@ -23,9 +23,8 @@ import trio
 from trio_collector.backoff import Backoff
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Topic
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import LegContext
 from trio_collector.feed.ending import BANNED, Ending
-from trio_collector.feed.plan import Connection
 from trio_collector.feed.session import Session
 
 log = structlog.get_logger(__name__)
@@ -59,15 +58,14 @@ class Life:
 
 
 class Leg:
-    """One leg of `connection`; `new_session` makes its sessions of topics."""
+    """One leg of a connection; `new_session` makes its sessions of topics."""
 
-    def __init__(
-        self, connection: Connection, context: FeedContext, new_session: NewSession
-    ) -> None:
-        self._connection = connection
+    def __init__(self, given: LegContext, new_session: NewSession) -> None:
+        context = given.feeds
+        self._connection = given.connection
         self._context = context
         self._new_session = new_session
-        self._venue = context.venues[connection.adapter.name]
+        self._venue = context.venues[given.connection.adapter.name]
         self._refused: set[Topic] = set()
         self._lost_at = trio.current_time()
         self._carrying: Life | None = None

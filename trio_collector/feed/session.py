@@ -25,26 +25,23 @@ asks to be *relieved* and goes on; whoever runs it ends it when the next one car
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import trio
 import trio_websocket
 
 from trio_collector.errors import SessionEnded
-from trio_collector.events import Batch, Topic
+from trio_collector.events import Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.arbiter import Arbiter
 from trio_collector.feed.asking import Asking
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext
+from trio_collector.feed.context import LegContext
 from trio_collector.feed.ending import Ending
 from trio_collector.feed.failure import closed_session, ending_of
 from trio_collector.feed.fetch import fetch_book
 from trio_collector.feed.intake import Intake
 from trio_collector.feed.keepalive import run_keepalive
-from trio_collector.feed.plan import Connection
-from trio_collector.feed.rhythm import REVIEW_S, Rhythm
+from trio_collector.feed.rhythm import REVIEW_S
 from trio_collector.feed.sessionlog import SessionLog
 from trio_collector.feed.transport import FrameStream, Received, open_websocket
 
@@ -61,56 +58,30 @@ CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
 class Session:
-    """One session of `connection`; `run` lives it and says why it ended.
+    """One session of a leg; `run` lives it and says why it ended."""
 
-    It shares `arbiter` and `bases` with the other sessions of the connection, and `rhythms` with
-    those of its leg.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        context: FeedContext,
-        to_writer: trio.MemorySendChannel[Batch],
-        arbiter: Arbiter,
-        bases: Bases,
-        rhythms: Mapping[Topic, Rhythm],
-        *,
-        number: int,
-        topics: list[Topic],
-        leg: int = 0,
-    ) -> None:
+    def __init__(self, given: LegContext, *, number: int, topics: list[Topic]) -> None:
         self.number = number
         self.wants_relief = trio.Event()
         self.ended_us: int | None = None
         self._planned_end: SessionEnded | None = None
-        self._connection = connection
-        self._adapter = connection.adapter
-        self._url = connection.adapter.websocket_url(leg)
-        self._context = context
+        self._connection = given.connection
+        self._adapter = given.connection.adapter
+        self._url = self._adapter.websocket_url(given.leg)
+        self._context = given.feeds
         self._ledger = SessionLog(
-            connection,
+            given.connection,
             topics,
-            context.now_us,
+            given.feeds.now_us,
             number=number,
-            leg=leg,
-            run=context.run,
-            vitals=context.vitals,
+            leg=given.leg,
+            run=given.feeds.run,
+            vitals=given.feeds.vitals,
         )
-        self._intake = Intake(
-            connection,
-            context,
-            to_writer,
-            arbiter,
-            bases,
-            rhythms,
-            self._ledger,
-            topics=topics,
-            heed=self._heed,
-        )
+        self._intake = Intake(given, self._ledger, topics=topics, heed=self._heed)
         self.standing = self._intake.standing
-        venue = context.venues[connection.adapter.name]
-        self._asking = Asking(self.standing, connection.adapter.limits, venue)
+        venue = given.feeds.venues[self._adapter.name]
+        self._asking = Asking(self.standing, self._adapter.limits, venue)
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
