@@ -1,6 +1,7 @@
 """Each file of a book can be read without the others: it holds the whole book, and what follows."""
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ def diff_config(config_for: Callable[..., Config]) -> Callable[[Simulator], Conf
     return make
 
 
+@contextlib.asynccontextmanager
+async def collecting(config: Config) -> AsyncIterator[None]:
+    """Collect as long as the block runs, then drain."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(app.collect, config, app.plan(config, {}), stop)
+        yield
+        stop.set()
+        nursery.cancel_scope.deadline = trio.current_time() + 30
+    assert not nursery.cancel_scope.cancelled_caught
+
+
 def files_of(root: Path, exchange: str) -> list[list[Row]]:
     """Return the rows of each file of the book, the oldest file first."""
     paths = sorted((root / exchange).rglob(f"orderbook/**/*{layout.SEALED}"))
@@ -66,7 +79,6 @@ def files_of(root: Path, exchange: str) -> list[list[Row]]:
 
 async def test_each_file_holds_the_whole_book(
     tmp_path: Path,
-    nursery: trio.Nursery,
     monkeypatch: pytest.MonkeyPatch,
     start_simulator: StartSimulator,
     diff_config: Callable[[Simulator], Config],
@@ -75,21 +87,11 @@ async def test_each_file_holds_the_whole_book(
     """From each file alone Binance's book is built; all others hold a snapshot of their own."""
     monkeypatch.setattr(leg, "HEALTHY_S", 0.0)
     simulator = await start_simulator(BRISK)
-    config = diff_config(simulator)
-    stop, ended = trio.Event(), trio.Event()
-
-    async def collect() -> None:
-        await app.collect(config, app.plan(config, {}), stop)
-        ended.set()
-
-    nursery.start_soon(collect)
     archive = tmp_path / "archive"
-    await wait_until(partial(has_files, archive))
-    simulator.pause()
-    await simulator.wait_sent()
-    stop.set()
-    with trio.fail_after(30):
-        await ended.wait()
+    async with collecting(diff_config(simulator)):
+        await wait_until(partial(has_files, archive))
+        simulator.pause()
+        await simulator.wait_sent()
     for exchange in VENUES:
         files = files_of(archive, exchange)
         assert len(files) >= FILES
@@ -138,7 +140,6 @@ def build(rows: list[Row]) -> tuple[dict[str, Levels], int]:
 
 async def test_whole_books_come_whatever_is_answered_first(
     tmp_path: Path,
-    nursery: trio.Nursery,
     monkeypatch: pytest.MonkeyPatch,
     start_simulator: StartSimulator,
     diff_config: Callable[[Simulator], Config],
@@ -162,18 +163,9 @@ async def test_whole_books_come_whatever_is_answered_first(
     )
     config = diff_config(simulator)
     config = msgspec.structs.replace(config, markets=config.markets[:1])
-    stop, ended = trio.Event(), trio.Event()
-
-    async def collect() -> None:
-        await app.collect(config, app.plan(config, {}), stop)
-        ended.set()
-
-    nursery.start_soon(collect)
     archive = tmp_path / "archive"
-    await wait_until(lambda: len(files_of(archive, "binance")) >= FILES)
-    stop.set()
-    with trio.fail_after(30):
-        await ended.wait()
+    async with collecting(config):
+        await wait_until(lambda: len(files_of(archive, "binance")) >= FILES)
     happened = [each.kind for each in simulator.happenings]
     assert sorted(happened) == sorted(fault.kind for fault in bad)
     rows = [row for rows in files_of(archive, "binance") for row in rows]
