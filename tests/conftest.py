@@ -15,12 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 import trio
 
-from trio_collector import layout, metrics
-from trio_collector.config import CollectorSection, Config, StorageSection, WebsocketSection
+from tests.support.bucket import Bucket, BucketSettings, serve_bucket
+from trio_collector import layout
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import (
+    CollectorSection,
+    Config,
+    StorageSection,
+    WebsocketSection,
+)
 from trio_collector.events import Stream
-from trio_collector.markets import Market
-from trio_collector.simulator import DEFAULT_VENUES, Simulation, Simulator, serve_simulator
-from trio_collector.simulator.bucket import Bucket, BucketSettings, serve_bucket
+from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation, Simulator, serve_simulator
+from trio_collector.telemetry import metrics
 
 CLI_TIMEOUT_S = 60  # a hung process must not hang the tests
 PATIENCE_S = 30.0
@@ -55,7 +61,7 @@ def config_for(tmp_path: Path) -> Callable[..., Config]:
 
     def make(
         simulator: Simulator,
-        venues: Mapping[str, tuple[str, ...]] = DEFAULT_VENUES,
+        exchanges: Mapping[str, tuple[str, ...]] = DEFAULT_EXCHANGES,
         *,
         websocket: Mapping[str, Any] | None = None,
         **storage: Any,
@@ -70,7 +76,7 @@ def config_for(tmp_path: Path) -> Callable[..., Config]:
                     {"exchange": name, "symbols": symbols, "base_url": simulator.base_url(name)},
                     Market,
                 )
-                for name, symbols in venues.items()
+                for name, symbols in exchanges.items()
             ),
         )
 
@@ -178,7 +184,7 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
     if not has_xattrs(folder):
         pytest.skip(f"Swift keeps metadata in user xattrs, which {folder} does not have")
     python = os.environ.get("SWIFT_PYTHON") or sys.executable
-    script = Path(__file__).with_name("swift_server.py")
+    script = Path(__file__).with_name("support") / "swift_server.py"
     with subprocess.Popen(
         [python, script, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

@@ -14,17 +14,17 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from tests.support.bucket import Bucket
 from trio_collector import app
 from trio_collector.budget import ByteBudget
-from trio_collector.config import AwsSection, CollectorSection, Config, StorageSection
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import AwsSection, CollectorSection, Config, StorageSection
+from trio_collector.disk import LocalDisk
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.feed.context import FeedContext
-from trio_collector.feed.plan import Connection
-from trio_collector.markets import Market
+from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.format.journal_reader import open_journal
 from trio_collector.simulator import Simulation, Simulator
-from trio_collector.simulator.bucket import Bucket
-from trio_collector.writer.disk import LocalDisk
-from trio_collector.writer.reader import open_journal
 from trio_collector.writer.task import run_writer
 
 Frames = dict[Stream, list[bytes]]
@@ -58,7 +58,7 @@ def data_of(stored: Frames) -> Frames:
     return {stream: frames for stream, frames in stored.items() if stream.data_type in DATA}
 
 
-def streams_of(connections: list[Connection]) -> set[Stream]:
+def streams_of(connections: list[ConnectionPlan]) -> set[Stream]:
     return {stream for connection in connections for stream in connection.streams}
 
 
@@ -225,7 +225,7 @@ class Stages:
 
     async def run_feed(
         self,
-        connection: Connection,
+        connection: ConnectionPlan,
         context: FeedContext,
         to_writer: trio.MemorySendChannel[Batch],
     ) -> None:
@@ -239,22 +239,22 @@ class Stages:
         self,
         _storage: StorageSection,
         batches: trio.MemoryReceiveChannel[Batch],
-        bell: trio.MemorySendChannel[None],
+        wake_uploader: trio.MemorySendChannel[None],
         _budget: ByteBudget,
         **_rest: object,
     ) -> None:
-        async with batches, bell:
+        async with batches, wake_uploader:
             async for _batch in batches:
                 self.notes.append("writer takes a batch")
             await trio.sleep(self.seal_s)
-            bell.send_nowait(None)
+            wake_uploader.send_nowait(None)
             self.notes.append("writer ends")
 
     async def run_uploader(
-        self, _storage: StorageSection, rings: trio.MemoryReceiveChannel[None], **_rest: object
+        self, _storage: StorageSection, wakeups: trio.MemoryReceiveChannel[None], **_rest: object
     ) -> None:
-        async with rings:
-            async for _ring in rings:
+        async with wakeups:
+            async for _ring in wakeups:
                 self.notes.append("uploader hears")
             await trio.sleep(5)
             self.notes.append("uploader ends")

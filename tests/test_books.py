@@ -13,8 +13,9 @@ import pytest
 import trio
 
 from trio_collector import app, layout
-from trio_collector.config import Config
-from trio_collector.feed import fetch, leg
+from trio_collector.config.settings import Config
+from trio_collector.feed import line
+from trio_collector.feed.books import fetch
 from trio_collector.simulator import Fault, FaultScript, Kind, Simulation, Simulator
 
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
@@ -26,7 +27,7 @@ VENUES = {
     "okx": ("BTC-USDT",),
     "bybit": ("BTCUSDT",),
 }
-BRISK = Simulation(venues=VENUES, is_recording=True, books_per_s=30, trades_per_s=1)
+BRISK = Simulation(exchanges=VENUES, is_recording=True, books_per_s=30, trades_per_s=1)
 FILE_S = 3.0
 FILES = 3
 
@@ -85,7 +86,7 @@ async def test_each_file_holds_the_whole_book(
     wait_until: WaitUntil,
 ) -> None:
     """From each file alone Binance's book is built; all others hold a snapshot of their own."""
-    monkeypatch.setattr(leg, "HEALTHY_S", 0.0)
+    monkeypatch.setattr(line, "HEALTHY_S", 0.0)
     simulator = await start_simulator(BRISK)
     archive = tmp_path / "archive"
     async with collecting(diff_config(simulator)):
@@ -100,7 +101,7 @@ async def test_each_file_holds_the_whole_book(
     built = [build(rows) for rows in files_of(archive, "binance")[:-1]]
     assert all(steps > 10 for _book, steps in built)
     book, _steps = build([row for rows in files_of(archive, "binance") for row in rows])
-    market = simulator.venues["binance"].markets["BTCUSDT"]
+    market = simulator.exchanges["binance"].markets["BTCUSDT"]
     true, unit = market.book(), 10**market.price_decimals
     for built_side, true_side in ((book["b"], true.bids), (book["a"], true.asks)):
         assert sorted(map(float, built_side)) == sorted(price / unit for price, _ in true_side)
@@ -157,9 +158,9 @@ async def test_whole_books_come_whatever_is_answered_first(
         Fault(kind=Kind.REST_STALE, times=1),
         Fault(kind=Kind.REST_LAG, delay_s=0.2, times=1),
     ]
-    venues = {"binance": ("BTCUSDT",)}
+    exchanges = {"binance": ("BTCUSDT",)}
     simulator = await start_simulator(
-        Simulation(venues=venues, books_per_s=30, faults=FaultScript(faults=tuple(bad)))
+        Simulation(exchanges=exchanges, books_per_s=30, faults=FaultScript(faults=tuple(bad)))
     )
     config = diff_config(simulator)
     config = msgspec.structs.replace(config, markets=config.markets[:1])

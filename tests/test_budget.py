@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_collector import metrics
 from trio_collector.budget import ByteBudget
+from trio_collector.telemetry import metrics
 
 
 class Feeds:

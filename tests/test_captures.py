@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from trio_collector import app
-from trio_collector.config import Config
+from trio_collector.config.settings import Config
 from trio_collector.events import DataType, Stream
-from trio_collector.simulator import DEFAULT_VENUES, Simulation, Simulator
+from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation, Simulator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "captures"
 
@@ -129,7 +129,7 @@ async def test_recordings_arrive_whole(
         ended.set()
 
     nursery.start_soon(collect)
-    for exchange in DEFAULT_VENUES:
+    for exchange in DEFAULT_EXCHANGES:
         lines = recorded_lines(captures, exchange)
         await wait_until(partial(_is_sent, simulator, exchange, lines))
         rows = sum(not is_control(exchange, line) for line in lines)
@@ -137,7 +137,7 @@ async def test_recordings_arrive_whole(
     stop.set()
     await ended.wait()
     stored = stored_frames(tmp_path / "archive")
-    for exchange in DEFAULT_VENUES:
+    for exchange in DEFAULT_EXCHANGES:
         wanted = [
             line for line in recorded_lines(captures, exchange) if not is_control(exchange, line)
         ]

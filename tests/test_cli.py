@@ -13,9 +13,9 @@ import pytest
 import trio
 
 import trio_collector
+from tests.support.bucket import Bucket
 from trio_collector.events import DataType, Stream
 from trio_collector.simulator import Simulation, Simulator
-from trio_collector.simulator.bucket import Bucket
 from trio_collector.writer.lock import lock_data_dir
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import duckdb
 import pytest
 
-from trio_collector import metrics
-from trio_collector.config import parse_config
+from trio_collector.config.settings import parse_config
 from trio_collector.errors import ConfigError
+from trio_collector.telemetry import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,7 +66,7 @@ NOT_RUN = {
     "docker compose --file deploy/compose.yaml up --build --detach": ENGINE,
     "docker buildx imagetools inspect ": "needs a registry of images",
     "python3.11 deploy/lock.py": INDEX,
-    "python tests/bench/container_steps.py": INDEX,
+    "python -m tests.bench.container_steps": INDEX,
     "pip-audit --requirement deploy/requirements.txt": "needs a list of what is known",
     "kubectl apply --kustomize deploy/kubernetes": "needs a cluster",
     "kubectl --namespace market-data create secret ": "needs a cluster",

@@ -14,13 +14,13 @@ import pytest
 import trio
 
 from trio_collector import app
-from trio_collector.config import Config
+from trio_collector.config.settings import Config
 from trio_collector.events import DataType, Stream
 from trio_collector.exchanges.adapter import Adapter
-from trio_collector.feed import leg
-from trio_collector.feed.plan import Connection
+from trio_collector.feed import line
+from trio_collector.feed.plan import ConnectionPlan
 from trio_collector.simulator import Simulation, Simulator
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry.live_state import LiveState
 
 Frames = dict[Stream, list[bytes]]
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
@@ -33,16 +33,16 @@ VENUES = {
     "okx": ("BTC-USDT",),
     "bybit": ("BTCUSDT",),
 }
-BRISK = Simulation(venues=VENUES, is_recording=True, books_per_s=40, trades_per_s=30)
+BRISK = Simulation(exchanges=VENUES, is_recording=True, books_per_s=40, trades_per_s=30)
 SETTLE_S = 0.5
 
 
 class Run:
     """A collector that runs beside the test."""
 
-    def __init__(self, connections: list[Connection], config: Config) -> None:
+    def __init__(self, connections: list[ConnectionPlan], config: Config) -> None:
         self.connections = connections
-        self.vitals = Vitals()
+        self.live = LiveState()
         self.is_clean: bool | None = None
         self._config = config
         self._stop = trio.Event()
@@ -50,12 +50,12 @@ class Run:
 
     async def run(self) -> None:
         self.is_clean = await app.collect(
-            self._config, self.connections, self._stop, vitals=self.vitals
+            self._config, self.connections, self._stop, live=self.live
         )
         self._ended.set()
 
     def rows(self) -> int:
-        return sum(stream.rows for stream in self.vitals.streams.values())
+        return sum(stream.rows for stream in self.live.streams.values())
 
     async def end(self, simulator: Simulator) -> None:
         """Let what was sent arrive, and end."""
@@ -75,9 +75,9 @@ class Run:
 def start_run(nursery: trio.Nursery, config_for: Callable[..., Config]) -> Callable[..., Run]:
     """Start a collector whose connections were changed as told."""
 
-    def start(simulator: Simulator, legs: int = 1, **traits: Any) -> Run:
+    def start(simulator: Simulator, lines: int = 1, **traits: Any) -> Run:
         config = config_for(simulator, VENUES)
-        connections = [msgspec.structs.replace(each, legs=legs) for each in app.plan(config, {})]
+        connections = [msgspec.structs.replace(each, lines=lines) for each in app.plan(config, {})]
         for connection, (name, trait) in itertools.product(connections, traits.items()):
             setattr(connection.adapter, name, trait)
         run = Run(connections, config)
@@ -113,7 +113,7 @@ def check_complete(stored: Frames, simulator: Simulator, adapters: dict[str, Ada
     """Everything sent is stored; what has the same id on every connection, once."""
     for stream, frames in sent_frames(simulator).items():
         sent, rows = frames, stored[stream]
-        if stream.data_type in adapters[stream.exchange].same_ids:
+        if stream.data_type in adapters[stream.exchange].global_ids:
             # A session may open with what another one has brought.
             sent = [frame for frame in sent if not is_snapshot(frame)]
             rows = [frame for frame in rows if not is_snapshot(frame)]
@@ -144,11 +144,11 @@ async def test_every_session_is_relieved(
     wait_until: WaitUntil,
 ) -> None:
     """When sessions reach their age others carry on first: no message is missing on any exchange."""
-    monkeypatch.setattr(leg, "HEALTHY_S", 0.0)
+    monkeypatch.setattr(line, "HEALTHY_S", 0.0)
     simulator = await start_simulator(BRISK)
     run = start_run(simulator, max_session_s=4.0)
-    vitals = run.vitals.connections
-    await wait_until(lambda: len(vitals) == 10 and all(v.session > 2 for v in vitals.values()))
+    live = run.live.connections
+    await wait_until(lambda: len(live) == 10 and all(v.session > 2 for v in live.values()))
     await run.end(simulator)
     stored = stored_frames(tmp_path / "archive")
     check_complete(stored, simulator, {each.adapter.name: each.adapter for each in run.connections})
@@ -170,8 +170,8 @@ def cut_one_of_each(simulator: Simulator, which: int) -> None:
     """Break one of the two connections of each topic: the older or the younger one."""
     victims = [
         list(topic.subscribers)[which]
-        for venue in simulator.venues.values()
-        for topic in venue._topics.values()
+        for exchange in simulator.exchanges.values()
+        for topic in exchange._topics.values()
     ]
     for connection in list(simulator.connections):
         if connection.dialect in victims:
@@ -180,9 +180,9 @@ def cut_one_of_each(simulator: Simulator, which: int) -> None:
 
 def is_back(run: Run, sessions: dict[str, int]) -> bool:
     """Return whether each connection that was cut has its next session."""
-    vitals = run.vitals.connections
-    renewed = [name for name, each in vitals.items() if each.session > sessions[name]]
-    return len(renewed) == len(vitals) / 2 and all(each.is_up for each in vitals.values())
+    live = run.live.connections
+    renewed = [name for name, each in live.items() if each.session > sessions[name]]
+    return len(renewed) == len(live) / 2 and all(each.is_up for each in live.values())
 
 
 async def test_the_loss_of_a_leg_costs_nothing(
@@ -194,12 +194,12 @@ async def test_the_loss_of_a_leg_costs_nothing(
 ) -> None:
     """With two sessions for each connection one of them is cut, then the other; all is there."""
     simulator = await start_simulator(BRISK)
-    run = start_run(simulator, legs=2)
-    vitals = run.vitals.connections
-    await wait_until(lambda: len(vitals) == 20 and all(v.is_up for v in vitals.values()))
+    run = start_run(simulator, lines=2)
+    live = run.live.connections
+    await wait_until(lambda: len(live) == 20 and all(v.is_up for v in live.values()))
     for number in range(4):
         await wait_until(partial(has_more, run, run.rows() + 500))
-        sessions = {name: each.session for name, each in vitals.items()}
+        sessions = {name: each.session for name, each in live.items()}
         cut_one_of_each(simulator, number % 2)
         await wait_until(partial(is_back, run, sessions))
     await run.end(simulator)

@@ -13,19 +13,19 @@ import trio
 
 from trio_collector import clock
 from trio_collector.budget import ByteBudget
-from trio_collector.config import WebsocketSection
+from trio_collector.config.markets import ExchangeName, Market
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import DATA_TYPE_OF, Batch, DataType, FeedType
 from trio_collector.exchanges import create_adapter
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext, LegContext
-from trio_collector.feed.drift import Drift
-from trio_collector.feed.ending import Ending
-from trio_collector.feed.plan import Connection, plan_connections
+from trio_collector.feed.books.snapshots import BookSnapshots
+from trio_collector.feed.context import FeedContext, LineContext
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.limits.exchange_limits import ExchangeLimits
+from trio_collector.feed.plan import ConnectionPlan, plan_connections
 from trio_collector.feed.session import Session
-from trio_collector.feed.venue import Venue
-from trio_collector.markets import ExchangeName, Market
 
 MESSAGES = 10
 WITHIN_S = 60.0
@@ -46,7 +46,7 @@ REFUSALS = frozenset({403, 418, 429, 451, 500, 502, 503, 504})
 class Visit:
     """One session with an exchange, and what came of it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionPlan) -> None:
         self.frames: list[bytes] = []
         self.unparsed: list[bytes] = []
         self.ending: SessionEnded | None = None
@@ -58,13 +58,13 @@ class Visit:
         """Stay until enough data messages have come, time is up, or the session ends."""
         to_writer, batches = trio.open_memory_channel[Batch](100)
         connection, adapter = self._connection, self._connection.adapter
-        given = LegContext(
+        given = LineContext(
             connection=connection,
             feeds=self._context(),
             to_writer=to_writer,
-            arbiter=Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
-            bases=Bases(),
-            rhythms=connection.open_rhythms(),
+            arbiter=LineArbiter(adapter.global_ids, adapter.contiguous_ids, trio.current_time),
+            snapshots=BookSnapshots(),
+            timeouts=connection.open_timeouts(),
         )
         session = Session(given, number=1, topics=list(connection.topics))
         async with trio.open_nursery() as nursery:
@@ -78,7 +78,7 @@ class Visit:
             websocket=WebsocketSection(),
             budget=self._budget,
             ssl_context=ssl.create_default_context(),
-            venues={adapter.name: Venue(adapter.limits)},
+            exchange_limits={adapter.name: ExchangeLimits(adapter.limits)},
             drifts={adapter.name: Drift(adapter, trio.current_time())},
             stop=self._stop,
             now_us=clock.now_us,
@@ -107,12 +107,12 @@ class Visit:
 
 def is_out_of_reach(ending: SessionEnded) -> bool:
     """Return whether the session ended before the exchange had anything to do with it."""
-    if ending.reason == Ending.REJECTED_HANDSHAKE:
+    if ending.reason == EndReason.REJECTED_HANDSHAKE:
         return ending.code in REFUSALS
-    return ending.reason in (Ending.CONNECT_FAILED, Ending.TLS_ERROR)
+    return ending.reason in (EndReason.CONNECT_FAILED, EndReason.TLS_ERROR)
 
 
-async def _visit(connection: Connection) -> Visit:
+async def _visit(connection: ConnectionPlan) -> Visit:
     visit = Visit(connection)
     await visit.run()
     return visit
@@ -132,7 +132,7 @@ def test_ten_messages(exchange: ExchangeName, feed: FeedType) -> None:
     assert ending is not None
     if is_out_of_reach(ending):
         pytest.skip(f"{exchange} cannot be reached at {adapter.websocket_url()}: {ending}")
-    assert ending.reason == Ending.STOPPED, str(ending)
+    assert ending.reason == EndReason.STOPPED, str(ending)
     what = f"{DATA_TYPE_OF[feed]} messages within {WITHIN_S:g} s"
     assert len(visit.frames) >= MESSAGES, f"only {len(visit.frames)} {what}"
     assert visit.unparsed == []

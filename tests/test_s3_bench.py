@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).with_name("bench")
+ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 110
 
 
-def run_bench(script: str, *arguments: str) -> str:
+def run_bench(name: str, *arguments: str) -> str:
     """Return what a measurement printed; it ends itself when it takes too long."""
-    command = [sys.executable, str(BENCH / script), *arguments, "--timeout", str(LIMIT_S)]
+    command = [sys.executable, "-m", f"tests.bench.{name}", *arguments, "--timeout", str(LIMIT_S)]
     environ = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -24,7 +24,7 @@ def run_bench(script: str, *arguments: str) -> str:
 @pytest.mark.slow
 def test_faults() -> None:
     """Behind a bad line and with a bad store every file is delivered once, and none is removed early."""
-    output = run_bench("s3_faults.py", "--uploads", "60", "--large", "0", "--speed", "40")
+    output = run_bench("s3_faults", "--uploads", "60", "--large", "0", "--speed", "40")
     assert "60 verified in the store, 0 missing or wrong" in output
 
 
@@ -32,7 +32,7 @@ def test_faults() -> None:
 def test_kills(swift: Mapping[str, str]) -> None:
     """Killed anywhere between append and removal, the chain loses nothing and doubles nothing."""
     assert swift  # where Swift cannot run, this test is skipped for its reason
-    assert "0 files left on disk" in run_bench("s3_kill9.py", "--kills", "12")
+    assert "0 files left on disk" in run_bench("s3_kill9", "--kills", "12")
 
 
 @pytest.mark.slow
@@ -40,7 +40,8 @@ def test_speed() -> None:
     """The measurement of speed runs; what it measures is of no use beside other tests."""
     command = [
         sys.executable,
-        str(BENCH / "s3_speed.py"),
+        "-m",
+        "tests.bench.s3_speed",
         "--mb",
         "8",
         "--rounds",
@@ -48,5 +49,5 @@ def test_speed() -> None:
         "--lag-mb",
         "0",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert "MB/s" in done.stdout, done.stdout + done.stderr

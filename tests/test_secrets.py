@@ -21,9 +21,9 @@ import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.support.bucket import Bucket, Credential, Fault, FaultScript
+from trio_collector.format.journal_reader import open_journal
 from trio_collector.simulator import Simulation, Simulator
-from trio_collector.simulator.bucket import Bucket, Credential, Fault, FaultScript
-from trio_collector.writer.reader import open_journal
 
 WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
 

@@ -21,27 +21,28 @@ from pathlib import Path
 import structlog
 import trio
 
-from trio_collector import clock, metrics
+from trio_collector import clock
 from trio_collector.budget import ByteBudget
-from trio_collector.config import Config
+from trio_collector.config.settings import Config
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.errors import ConfigError
 from trio_collector.events import Batch
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.coinbase_jwt import Signer, read_credentials
 from trio_collector.feed.context import FeedContext
-from trio_collector.feed.drift import Drift
-from trio_collector.feed.ending import Ending
-from trio_collector.feed.plan import Connection, plan_connections
-from trio_collector.feed.startup import room_problems
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.limits.exchange_limits import ExchangeLimits
+from trio_collector.feed.limits.start_up_time import room_problems
+from trio_collector.feed.plan import ConnectionPlan, plan_connections
 from trio_collector.feed.task import run_feed
-from trio_collector.feed.venue import Venue
-from trio_collector.looplag import watch_loop_lag
-from trio_collector.summary import run_minute_line
+from trio_collector.telemetry import metrics
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.telemetry.loop_lag import watch_loop_lag
+from trio_collector.telemetry.minute_line import run_minute_line
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
-from trio_collector.vitals import Vitals
-from trio_collector.writer.guard import DiskState
+from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.lock import lock_data_dir
 from trio_collector.writer.task import run_writer
 
@@ -53,7 +54,7 @@ QUEUE_BATCHES = 10_000
 DRAIN_REPORT_S = 5.0
 
 
-def plan(config: Config, environ: Mapping[str, str]) -> list[Connection]:
+def plan(config: Config, environ: Mapping[str, str]) -> list[ConnectionPlan]:
     """Return the connections that `config` asks for.
 
     Raises ConfigError for unusable credentials, and where an exchange has no room for all.
@@ -73,12 +74,12 @@ def _fresh_token(signer: Signer) -> str:
 
 async def collect(
     config: Config,
-    connections: list[Connection],
+    connections: list[ConnectionPlan],
     stop: trio.Event,
     *,
     ssl_context: ssl.SSLContext | None = None,
     now_us: Callable[[], int] = clock.now_us,
-    vitals: Vitals | None = None,
+    live: LiveState | None = None,
 ) -> bool:
     """Collect until `stop` is set, then drain; False if the drain was cut off.
 
@@ -86,19 +87,21 @@ async def collect(
     at most what was not yet in a journal.
     """
     storage = config.storage
-    vitals = vitals or Vitals()
-    vitals.start(connections, now_us())
-    vitals.disk, vitals.delivery = disk, delivery = DiskState(), DeliveryState()
+    live = live or LiveState()
+    live.start(connections, now_us())
+    live.disk, live.delivery = disk, delivery = DiskState(), DeliveryState()
     metrics.start_timestamp.set(now_us() / 1e6)
-    metrics.preset((stream for each in connections for stream in each.streams), Ending)
+    metrics.preset((stream for each in connections for stream in each.streams), EndReason)
     to_writer, batches = trio.open_memory_channel[Batch](QUEUE_BATCHES)
-    bell, rings = trio.open_memory_channel[None](1)
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
     budget = ByteBudget(storage.max_inflight_bytes)
     context = FeedContext(
         websocket=config.websocket,
         budget=budget,
         ssl_context=ssl_context or ssl.create_default_context(),
-        venues={each.adapter.name: Venue(each.adapter.limits) for each in connections},
+        exchange_limits={
+            each.adapter.name: ExchangeLimits(each.adapter.limits) for each in connections
+        },
         drifts={
             each.adapter.name: Drift(each.adapter, trio.current_time()) for each in connections
         },
@@ -106,7 +109,7 @@ async def collect(
         now_us=now_us,
         random=random.random,
         run=now_us(),
-        vitals=vitals,
+        live=live,
     )
     with lock_data_dir(Path(storage.data_dir)):
         async with trio.open_nursery() as service:
@@ -116,12 +119,12 @@ async def collect(
                 partial(run_endpoint, server=config.aws.home_server_name, now_us=now_us),
                 config.collector,
                 storage,
-                vitals,
+                live,
             )
 
             async with trio.open_nursery() as pipeline:
                 pipeline.start_soon(
-                    partial(run_uploader, aws=config.aws, state=delivery), storage, rings
+                    partial(run_uploader, aws=config.aws, state=delivery), storage, wakeups
                 )
                 pipeline.start_soon(
                     partial(
@@ -129,11 +132,11 @@ async def collect(
                         server=config.aws.home_server_name or None,
                         now_us=now_us,
                         state=disk,
-                        beginnings=context.beginnings,
+                        segment_starts=context.segment_starts,
                     ),
                     storage,
                     batches,
-                    bell,
+                    wake_uploader,
                     budget,
                 )
 
@@ -142,7 +145,7 @@ async def collect(
                         feeds.start_soon(run_feed, connection, context, to_writer.clone())
                     await stop.wait()
                     log.info("stopping", feeds=len(connections))
-                    vitals.is_draining = True
+                    live.is_draining = True
                     service.start_soon(report_drain, budget, batches)
                     grace_s = config.collector.shutdown_grace_secs
                     pipeline.cancel_scope.deadline = trio.current_time() + grace_s

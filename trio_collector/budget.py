@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import trio
 
-from trio_collector import metrics
+from trio_collector.telemetry import metrics
 
 
 class ByteBudget:

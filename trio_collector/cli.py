@@ -21,19 +21,19 @@ from rich.console import Console
 
 from trio_collector import __version__
 from trio_collector.app import collect, plan
-from trio_collector.check import Check
-from trio_collector.config import Config, find_config, load_config, warnings
-from trio_collector.demo import run_demo
+from trio_collector.commands.check import Check
+from trio_collector.commands.demo import run_demo
+from trio_collector.commands.open_files import raise_file_limit
+from trio_collector.commands.status import DEFAULT_URL, show_status
+from trio_collector.config.settings import Config, find_config, load_config, warnings
+from trio_collector.config.sharding import parse_shard, select
 from trio_collector.errors import CollectorError, ConfigError, leaves_of
-from trio_collector.filelimit import raise_file_limit
-from trio_collector.log import LogFiles, configure_logging, flush_logging, log_level
-from trio_collector.redaction import secret_values
-from trio_collector.sharding import parse_shard, select
+from trio_collector.logs.redaction import secret_values
+from trio_collector.logs.setup import LogFiles, configure_logging, flush_logging, log_level
 from trio_collector.simulator.faults.file import load_script
 from trio_collector.simulator.faults.script import FaultScript
 from trio_collector.simulator.server import serve_simulator
 from trio_collector.simulator.settings import Simulation
-from trio_collector.status import DEFAULT_URL, show_status
 from trio_collector.uploader.probe import probe_store
 
 log = structlog.get_logger(__name__)

@@ -141,21 +141,21 @@ class StoreThrottling(StoreUnavailable):
     """The store is asked too much: whatever goes to it slows down."""
 
 
-class StoreRefused(StoreError):
+class StoreRejected(StoreError):
     """The store will not, until a person changes something; `remedy` says what."""
 
     is_permanent = True
 
 
-class BucketMissing(StoreRefused):
+class BucketMissing(StoreRejected):
     """There is no such bucket."""
 
 
-class WrongContent(StoreError):
+class IntegrityError(StoreError):
     """What the store has, or says it has, is not what was sent; nothing is deleted on its word."""
 
 
-class NameTaken(StoreError):
+class ObjectExists(StoreError):
     """There is an object of that name already, and it was left as it is."""
 
 

@@ -99,13 +99,13 @@ class Pong(msgspec.Struct, frozen=True, gc=False):
     """The answer to a keepalive message of ours."""
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
+class Echo(msgspec.Struct, frozen=True, gc=False):
     """A text that the exchange wants to be sent back."""
 
     text: str
 
 
-class Notice(msgspec.Struct, frozen=True, gc=False):
+class GoingAway(msgspec.Struct, frozen=True, gc=False):
     """The exchange is going to end this connection soon."""
 
     reason: str
@@ -115,19 +115,29 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     """The connection is alive; says nothing about any stream."""
 
 
-class Other(msgspec.Struct, frozen=True, gc=False):
+class IgnoredMessage(msgspec.Struct, frozen=True, gc=False):
     """A control message that asks nothing of us, such as an answer to a question."""
 
     kind: str
 
 
-class Foreign(msgspec.Struct, frozen=True, gc=False):
+class UnknownMessage(msgspec.Struct, frozen=True, gc=False):
     """A sound message of a kind that is not collected; kept as an `unparsed` row, and reported."""
 
     kind: str
 
 
-Control = ConnectionSequence | Ack | Rejection | Pong | Reply | Notice | Heartbeat | Other | Foreign
+Control = (
+    ConnectionSequence
+    | Ack
+    | Rejection
+    | Pong
+    | Echo
+    | GoingAway
+    | Heartbeat
+    | IgnoredMessage
+    | UnknownMessage
+)
 Parsed = Sequence[Event | Control]
 
 

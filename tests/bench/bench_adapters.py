@@ -1,4 +1,4 @@
-"""How long each adapter takes for a frame: `python tests/bench/bench_adapters.py`.
+"""How long each adapter takes for a frame: `python -m tests.bench.bench_adapters`.
 
 The best of several runs, because everything else on the machine only ever adds to it.
 """

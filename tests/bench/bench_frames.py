@@ -1,6 +1,6 @@
 """How many frames a second: the splitter alone, and a connection through FrameStream.
 
-    python tests/bench/bench_frames.py
+    python -m tests.bench.bench_frames
 
 A server process sends one connection pre-built frames over loopback as fast as they are taken: 125
 bytes as a trade has, and 1.4 kB as a book of 20 levels. Beside FrameStream with trio-websocket the
@@ -20,9 +20,9 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection
 
 from trio_collector.clock import now_us
-from trio_collector.feed.connect import connect_stream
-from trio_collector.feed.frames import FrameSplitter
-from trio_collector.feed.transport import READ_BYTES, Received, open_websocket
+from trio_collector.feed.wire.connect import connect_stream
+from trio_collector.feed.wire.frames import FrameSplitter
+from trio_collector.feed.wire.transport import READ_BYTES, Read, open_websocket
 
 SIZES = (125, 1400)
 LIMIT = 1 << 24
@@ -75,7 +75,7 @@ def serve(listener: socket.socket, size: int) -> None:
 async def receive_batches(url: str, seconds: float) -> int:
     """Return how many frames came through FrameStream."""
     stream = await connect_stream(url, ssl.create_default_context())
-    frames_to, reads = trio.open_memory_channel[Received](16)
+    frames_to, reads = trio.open_memory_channel[Read](16)
     count = 0
     async with trio.open_nursery() as nursery:
         await open_websocket(

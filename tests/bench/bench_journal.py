@@ -1,6 +1,6 @@
 """What a row costs the writer: building and appending it, reading it back, and sealing it.
 
-    python tests/bench/bench_journal.py [--rows N]
+    python -m tests.bench.bench_journal [--rows N]
 
 CPU time (user + system of the process) and wall time per row, for the two sizes of message that
 matter: a trade of 125 bytes and a 20-level book of 1.4 kB, in appends of several sizes.
@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.writer.disk import LOCAL_DISK
-from trio_collector.writer.journals import Journals, Round
-from trio_collector.writer.parquet import seal
-from trio_collector.writer.reader import open_journal
-from trio_collector.writer.rotation import Limits
-from trio_collector.writer.segment import Place
+from trio_collector.format.journal_reader import open_journal
+from trio_collector.writer.journals import FlushRound, Journals
+from trio_collector.writer.rotation import SegmentLimits
+from trio_collector.writer.seal import seal
+from trio_collector.writer.segment import Folders
 
 NOON_US = 1_700_049_600_000_000
 dice = random.Random(5)
@@ -87,14 +87,14 @@ def measure(name: str, message: Callable[[int], bytes], rows: int, per_append: i
     batches = batches_of(message, rows, min(per_append, 1000))
     together = max(1, per_append // 1000)
     with tempfile.TemporaryDirectory() as folder:
-        journals = Journals(Place(Path(folder)), Limits(3600, 1 << 40), LOCAL_DISK)
+        journals = Journals(Folders(Path(folder)), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
 
         def append() -> None:
             for start in range(0, len(batches), together):
-                journals.work(Round(NOON_US, [batches[start : start + together]]))
+                journals.work(FlushRound(NOON_US, [batches[start : start + together]]))
 
         written = cost_of(append, rows)
-        (closed,) = journals.work(Round(NOON_US, ends=True)).closed
+        (closed,) = journals.work(FlushRound(NOON_US, ends=True)).closed
         size_bytes = closed.path.stat().st_size
         read = cost_of(lambda: _read(closed.path), rows)
         sealed = cost_of(lambda: seal(closed.path, LOCAL_DISK), rows)

@@ -1,4 +1,4 @@
-"""Do what deploy/Dockerfile says without a container engine: `python tests/bench/container_steps.py`.
+"""Do what deploy/Dockerfile says without a container engine: `python -m tests.bench.container_steps`.
 
 Each COPY and RUN of the build stage is carried out in an empty folder that stands for the root of
 the image, with a fresh environment that stands for the image's Python. Then the result is used as

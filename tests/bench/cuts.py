@@ -1,6 +1,6 @@
 """An exchange that ends every connection at an age: 40 of them at once, with handover and without.
 
-    python tests/bench/cuts.py [--age S] [--seconds S] [--rate N]
+    python -m tests.bench.cuts [--age S] [--seconds S] [--rate N]
 
 Another process simulates five exchanges and cuts each connection when it is `--age` old, as Binance
 does after 24 hours. The collector runs in this script, started again as a process of its own. Once
@@ -18,13 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import lab
 import trio
-import truth
 
+from tests.bench import lab, truth
 from trio_collector.app import collect, plan
-from trio_collector.config import load_config
-from trio_collector.log import configure_logging
+from trio_collector.config.settings import load_config
+from trio_collector.logs.setup import configure_logging
 
 SYMBOLS = 4
 
@@ -48,10 +47,10 @@ async def run_collector(config_path: Path, age_s: float | None) -> None:
 
 def run(directory: Path, options: argparse.Namespace, *, hands_over: bool) -> bool:
     """Run one way, and judge."""
-    venues = lab.venues_of(SYMBOLS)
+    exchanges = lab.venues_of(SYMBOLS)
     entries, log = directory / "entries", directory / "log"
     settings = {
-        "venues": venues,
+        "venues": exchanges,
         "entries_path": entries,
         "books_per_s": 10 * options.rate,
         "trades_per_s": 5 * options.rate,
@@ -59,9 +58,9 @@ def run(directory: Path, options: argparse.Namespace, *, hands_over: bool) -> bo
     }
     os.environ["AGE_S"] = str(options.age) if hands_over else ""
     with lab.simulator(settings) as urls:
-        config = lab.write_config(directory, urls, venues)
-        with lab.collector(config, log, __file__) as process:
-            lab.wait_live(log, 2 * SYMBOLS * len(venues))
+        config = lab.write_config(directory, urls, exchanges)
+        with lab.collector(config, log, "tests.bench.cuts") as process:
+            lab.wait_live(log, 2 * SYMBOLS * len(exchanges))
             time.sleep(options.seconds)
             process.send_signal(signal.SIGTERM)
             code = process.wait(60)

@@ -1,7 +1,7 @@
 """Everything that can go wrong between an exchange and a collector, and that nothing is hidden.
 
-    python tests/bench/feed_faults.py alone [--only KIND ...] [--beside N]
-    python tests/bench/feed_faults.py mix [--minutes N] [--rate N] [--seed N]
+    python -m tests.bench.feed_faults alone [--only KIND ...] [--beside N]
+    python -m tests.bench.feed_faults mix [--minutes N] [--rate N] [--seed N]
 
 `alone` plays each fault of the simulator by itself: it befalls the first connection to each of five
 exchanges, after two seconds, and the collector (a process of its own, as is the simulator) has ten
@@ -27,10 +27,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import lab
 import msgspec
-import truth
 
+from tests.bench import lab, truth
 from trio_collector.simulator.faults.catalog import CATALOG, NEED_TLS, Stage
 from trio_collector.simulator.faults.fault import Fault, Kind
 from trio_collector.simulator.faults.script import exchanges_of
@@ -114,11 +113,11 @@ def play(
 ) -> tuple[list[str], list[truth.Verdict]]:
     """Let the collector live through `faults`; return what was wrong, and each stream's verdict."""
     script = tuple(faults)
-    venues = lab.venues_of(symbols)
+    exchanges = lab.venues_of(symbols)
     is_tls = any(fault.kind in NEED_TLS for fault in script)
     entries, log = directory / "entries", directory / "log"
     settings: dict[str, Any] = {
-        "venues": venues,
+        "venues": exchanges,
         "entries_path": entries,
         "has_own_ports": True,
         "is_tls": is_tls,
@@ -129,7 +128,7 @@ def play(
     with lab.simulator(settings) as urls:
         trusted = directory / "ca.pem"
         trusted.write_text(urls.get("ca_pem", ""))
-        config = lab.write_config(directory, urls, venues, sections=SECTIONS, market="")
+        config = lab.write_config(directory, urls, exchanges, sections=SECTIONS, market="")
         os.environ["SSL_CERT_FILE"] = str(trusted) if is_tls else ""
         with lab.collector(config, log) as process:
             deadline = time.monotonic() + seconds

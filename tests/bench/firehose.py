@@ -1,6 +1,6 @@
 """How fast one connection can be: from the socket to sealed Parquet, beside a bare loop.
 
-    python tests/bench/firehose.py [--rounds N]
+    python -m tests.bench.firehose [--rounds N]
 
 Another process sends frames that were built before, over loopback. The collector runs as its users
 run it; the clock goes from the first byte sent until the collector has sealed everything and its

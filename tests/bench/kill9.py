@@ -1,6 +1,6 @@
 """The collector is killed with SIGKILL, again and again, and has every row that it had written down.
 
-    python tests/bench/kill9.py [--kills N] [--seed N] [--life S]
+    python -m tests.bench.kill9 [--kills N] [--seed N] [--life S]
 
 Five simulated exchanges in a process of their own send to the real collector, which seals and
 delivers all the time (max_file_age_secs = 1). It lives for a random while from its start on, so that
@@ -26,9 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-import lab
-
-from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
+from tests.bench import lab
+from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
 
 FLUSH_S = 1.0
 # The record tells of a frame up to a tick of the simulator and a look at the file too late.
@@ -70,12 +69,12 @@ def look(directory: Path, seen: Seen) -> None:
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Kill and look, stop cleanly, and judge."""
     record, seen = directory / "sent", Seen(set(), set(), Counter())
-    venues = lab.venues_of(SYMBOLS)
-    streams = 2 * SYMBOLS * len(venues)
-    settings = {"venues": venues, "record_path": record}
+    exchanges = lab.venues_of(SYMBOLS)
+    streams = 2 * SYMBOLS * len(exchanges)
+    settings = {"venues": exchanges, "record_path": record}
     settings |= dict.fromkeys(("books_per_s", "trades_per_s"), options.rate / streams)
     with lab.simulator(settings) as urls, lab.Growth(record) as growth:
-        config = lab.write_config(directory, urls, venues, STORAGE)
+        config = lab.write_config(directory, urls, exchanges, STORAGE)
         ends = kill_often(directory, config, seen, options)
         with lab.collector(config, directory / "last.log") as process:
             lab.wait_live(directory / "last.log", streams)

@@ -2,7 +2,7 @@
 
 Run as a script it is the simulator, told its settings as JSON:
 
-    python tests/bench/lab.py '{"books_per_s": 250, "record_path": "sent"}'
+    python -m tests.bench.lab '{"books_per_s": 250, "record_path": "sent"}'
 
 Every process that is started here dies with the one that started it.
 """
@@ -34,6 +34,7 @@ from trio_collector.simulator import Simulation, Simulator, serve_simulator
 
 Venues = Mapping[str, Sequence[str]]
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA_TYPES = ("orderbook", "trade", "unparsed")
 
 
@@ -74,13 +75,15 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 def spawn(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Start Python with `arguments`, as a process that ends, at the latest, when this one does."""
     command = [sys.executable, "-c", DIE_WITH_PARENT, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, **options)
 
 
 @contextlib.contextmanager
 def simulator(settings: Mapping[str, object]) -> Iterator[dict[str, str]]:
     """Run a simulator with `settings`; yield the `base_url` of each exchange, and its `ca_pem`."""
-    process = spawn([__file__, json.dumps(settings, default=str)], stdout=subprocess.PIPE)
+    process = spawn(
+        ["-m", "tests.bench.lab", json.dumps(settings, default=str)], stdout=subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
@@ -91,13 +94,12 @@ def simulator(settings: Mapping[str, object]) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def collector(
-    config: Path, log: Path, script: str | None = None
+    config: Path, log: Path, module: str = "trio_collector"
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the collector, or a script in its stead; kill it at the end if it still runs."""
-    program = [script] if script else ["-m", "trio_collector"]
+    """Run the collector, or a module in its stead; kill it at the end if it still runs."""
     with log.open("ab") as stderr, log.with_suffix(".out").open("wb") as stdout:
         process = spawn(
-            [*program, "run", "--config", str(config)],
+            ["-m", module, "run", "--config", str(config.resolve())],
             stdout=stdout,
             stderr=stderr,
             env={**os.environ, "LOG_LEVEL": "info"},
@@ -116,7 +118,7 @@ UNHURRIED = "data_timeout_secs = 600"
 def write_config(
     directory: Path,
     urls: Mapping[str, str],
-    venues: Venues,
+    exchanges: Venues,
     storage: str = "",
     *,
     sections: str = "",
@@ -129,7 +131,7 @@ def write_config(
     markets = "".join(
         f'[[markets]]\nexchange = "{name}"\nbase_url = "{urls[name]}"\n'
         f"symbols = {json.dumps(list(symbols))}\n{market}\n"
-        for name, symbols in venues.items()
+        for name, symbols in exchanges.items()
     )
     path = directory / "config.toml"
     path.write_text(
@@ -281,7 +283,7 @@ async def _simulate(settings: Simulation) -> None:
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             running: Simulator = await nursery.start(serve_simulator, settings)
-            urls = {name: running.base_url(name) for name in settings.venues}
+            urls = {name: running.base_url(name) for name in settings.exchanges}
             print(json.dumps({**urls, "ca_pem": running.ca_pem.decode()}), flush=True)
             async for _number in signals:
                 nursery.cancel_scope.cancel()

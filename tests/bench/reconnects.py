@@ -1,6 +1,6 @@
 """Thousands of reconnects: what they leave behind in memory, tasks and open files.
 
-    python tests/bench/reconnects.py [--sessions N]
+    python -m tests.bench.reconnects [--sessions N]
 
 Another process simulates five exchanges that break connections at random: by RST, by FIN, by close
 frames, in a frame. The collector runs in this script, started again as a process of its own, on 40
@@ -20,14 +20,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import lab
 import msgspec
 import trio
 
-from trio_collector import metrics
+from tests.bench import lab
 from trio_collector.app import collect, plan
-from trio_collector.config import load_config
-from trio_collector.log import configure_logging
+from trio_collector.config.settings import load_config
+from trio_collector.logs.setup import configure_logging
+from trio_collector.telemetry import metrics
 
 SYMBOLS = 4
 KINDS = ("reset", "fin", "close_1001", "close_1011", "rsv1", "close_1005")
@@ -84,16 +84,16 @@ def open_files() -> int:
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Run and judge."""
-    venues = lab.venues_of(SYMBOLS)
+    exchanges = lab.venues_of(SYMBOLS)
     log = directory / "log"
     settings = {
-        "venues": venues,
+        "venues": exchanges,
         "faults": {"faults": [{"kind": kind, "rate": 0.01} for kind in KINDS]},
     }
     os.environ["SESSIONS"] = str(options.sessions)
     with lab.simulator(settings) as urls:
-        config = lab.write_config(directory, urls, venues)
-        with lab.collector(config, log, __file__) as process:
+        config = lab.write_config(directory, urls, exchanges)
+        with lab.collector(config, log, "tests.bench.reconnects") as process:
             code = process.wait(options.sessions)
     samples = [Sample(*each) for each in json.loads(log.with_suffix(".out").read_text())]
     first = [s for s in samples if 0.25 <= s.sessions / options.sessions < 0.5]

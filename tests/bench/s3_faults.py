@@ -1,6 +1,6 @@
 """Thousands of uploads over a bad line to a bad store: nothing is lost, deleted early, or doubled.
 
-    python tests/bench/s3_faults.py [--uploads N] [--large N] [--store bucket|swift] [--rate X]
+    python -m tests.bench.s3_faults [--uploads N] [--large N] [--store bucket|swift] [--rate X]
 
 The uploader empties a spool of small files, and of some that are large enough to go in parts, by
 way of a proxy that cuts connections, into the simulated bucket, which fails on its own account
@@ -28,15 +28,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import lab
-import stores
 import structlog
 import trio
 import trio.testing
 
-from trio_collector import metrics
-from trio_collector.config import StorageSection
-from trio_collector.simulator.bucket import (
+from tests.bench import lab, stores
+from tests.support.bucket import (
     Bucket,
     BucketSettings,
     Fault,
@@ -46,7 +43,9 @@ from trio_collector.simulator.bucket import (
     is_afterwards,
     serve_bucket,
 )
-from trio_collector.simulator.proxy import CutScript, Proxy, serve_proxy
+from tests.support.proxy import CutScript, Proxy, serve_proxy
+from trio_collector.config.settings import StorageSection
+from trio_collector.telemetry import metrics
 from trio_collector.uploader.task import run_uploader
 
 LARGE_BYTES = (64 << 20) + 12_345  # in parts, the last of them odd
@@ -228,12 +227,12 @@ async def run(directory: Path, options: argparse.Namespace) -> bool:
             script = CutScript(rate=options.rate, seed=options.seed + 1, stall_s=STALL_S)
             proxy: Proxy = await nursery.start(serve_proxy, target, script)
             removals = Removals(spool, files, witness)
-            bell, rings = trio.open_memory_channel[None](1)
+            wake_uploader, wakeups = trio.open_memory_channel[None](1)
             with trio.move_on_after((options.timeout - 30) * options.speed):
                 async with trio.open_nursery() as uploading:
                     aws = store.aws(proxy.endpoint_url)
-                    uploading.start_soon(lambda: run_uploader(storage, rings, aws=aws))
-                    async with bell:
+                    uploading.start_soon(lambda: run_uploader(storage, wakeups, aws=aws))
+                    async with wake_uploader:
                         await wait_empty(spool, len(files))
             is_empty = await trio.to_thread.run_sync(count_files, spool) == 0
             took_s = time.monotonic() - started

@@ -1,6 +1,6 @@
 """The whole chain is killed with SIGKILL, again and again, and the bucket has each row once.
 
-    python tests/bench/s3_kill9.py [--kills N] [--seed N] [--life S] [--store swift|bucket]
+    python -m tests.bench.s3_kill9 [--kills N] [--seed N] [--life S] [--store swift|bucket]
 
 A child appends, syncs, seals, renames, uploads, verifies and deletes, all of it all the time, with
 OpenStack Swift as the store, and lives for a random while from its first step on. It is forked from
@@ -33,19 +33,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import lab
 import pyarrow.parquet as pq
-import stores
 import structlog
 import trio
 
+from tests.bench import lab, stores
 from trio_collector import layout
 from trio_collector.budget import ByteBudget
-from trio_collector.config import AwsSection, StorageSection
+from trio_collector.config.settings import AwsSection, StorageSection
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
 from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.lock import lock_data_dir
-from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
 from trio_collector.writer.task import run_writer
 
 STREAMS = 3
@@ -103,12 +102,14 @@ async def live(root: Path, aws: AwsSection, counter: mmap.mmap, life: int | None
         sync_interval_secs=0.1,
     )
     to_writer, batches = trio.open_memory_channel[Batch](10)
-    bell, rings = trio.open_memory_channel[None](1)
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
     budget = CountedBudget(10_000, counter)
     with lock_data_dir(root):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: run_uploader(storage, rings, aws=aws))
-            nursery.start_soon(lambda: run_writer(storage, batches, bell, budget, server=None))
+            nursery.start_soon(lambda: run_uploader(storage, wakeups, aws=aws))
+            nursery.start_soon(
+                lambda: run_writer(storage, batches, wake_uploader, budget, server=None)
+            )
             async with to_writer:
                 if life is not None:
                     await feed(to_writer, budget, life)
@@ -193,13 +194,21 @@ def is_running(process: int) -> bool:
 
 @contextlib.contextmanager
 def chains(root: Path, store: stores.Store) -> Iterator[Chains]:
-    command = [sys.executable, __file__, "--nursery", str(root), *store]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.s3_kill9",
+        "--nursery",
+        str(root.resolve()),
+        *store,
+    ]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **store.environ()},
+        cwd=lab.ROOT,
     ) as nursery:
         try:
             yield Chains(root, nursery)

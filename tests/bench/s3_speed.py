@@ -1,6 +1,6 @@
 """How fast a file goes into a store, beside boto3, and what that does to the event loop.
 
-    python tests/bench/s3_speed.py [--mb N] [--rounds N] [--store sink|bucket|swift] [--lag-mb N]
+    python -m tests.bench.s3_speed [--mb N] [--rounds N] [--store sink|bucket|swift] [--lag-mb N]
 
 First the same file is delivered by the uploader and by boto3's `upload_file`, in turns, to the same
 server on loopback; the medians are compared. The uploader's time is that of a whole delivery: hash,
@@ -27,19 +27,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lab
-import stores
 import structlog
 import trio
 
+from tests.bench import lab, stores
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
+from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.uploader.task import run_uploader
-from trio_collector.writer.disk import LOCAL_DISK
-from trio_collector.writer.journals import Journals, Round
-from trio_collector.writer.rotation import Limits
-from trio_collector.writer.segment import Place
+from trio_collector.writer.journals import FlushRound, Journals
+from trio_collector.writer.rotation import SegmentLimits
+from trio_collector.writer.segment import Folders
 from trio_collector.writer.task import run_writer
 
 PROBE_S = 0.005
@@ -81,9 +80,9 @@ def make_file(path: Path, size_bytes: int) -> None:
 
 async def deliver(spool: Path, store: stores.Store) -> None:
     """Deliver what is in `spool`; returns when it is empty."""
-    bell, rings = trio.open_memory_channel[None](1)
-    bell.close()
-    await run_uploader(StorageSection(data_dir=str(spool)), rings, aws=store.aws())
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
+    wake_uploader.close()
+    await run_uploader(StorageSection(data_dir=str(spool)), wakeups, aws=store.aws())
 
 
 def compare(directory: Path, store: stores.Store, options: argparse.Namespace) -> bool:
@@ -145,13 +144,13 @@ def fill_journals(spool: Path, size_bytes: int) -> None:
         )
         for _ in range(500)
     ]
-    journals = Journals(Place(spool), Limits(3600, 1 << 40), LOCAL_DISK)
+    journals = Journals(Folders(spool), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
     now_us = FIRST_MS * 1000
     for number in range(size_bytes // (ROW_BYTES * len(books))):
         batch = Batch(Stream("binance", f"s{number % 4}", DataType.ORDERBOOK), now_us + number)
         for row, book in enumerate(books):
             batch.append(str(number * len(books) + row), now_us, book)
-        journals.work(Round(now_us + number, [[batch]]))
+        journals.work(FlushRound(now_us + number, [[batch]]))
 
 
 async def measure_lag(spool: Path, store: stores.Store) -> Lag:
@@ -166,15 +165,17 @@ async def measure_lag(spool: Path, store: stores.Store) -> Lag:
 
     storage = StorageSection(data_dir=str(spool), min_free_bytes=0)
     to_writer, batches = trio.open_memory_channel[Batch](1)
-    bell, rings = trio.open_memory_channel[None](1)
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
     to_writer.close()
     started = time.perf_counter()
     async with trio.open_nursery() as probing:
         probing.start_soon(probe)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: run_uploader(storage, rings, aws=store.aws()))
+            nursery.start_soon(lambda: run_uploader(storage, wakeups, aws=store.aws()))
             nursery.start_soon(
-                lambda: run_writer(storage, batches, bell, ByteBudget(1 << 20), server=None)
+                lambda: run_writer(
+                    storage, batches, wake_uploader, ByteBudget(1 << 20), server=None
+                )
             )
         probing.cancel_scope.cancel()
     return Lag(samples, time.perf_counter() - started)

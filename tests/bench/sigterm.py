@@ -1,6 +1,6 @@
 """SIGTERM under load: how long the drain takes, and whether every row that was received is stored.
 
-    python tests/bench/sigterm.py [--rate N] [--seconds S]
+    python -m tests.bench.sigterm [--rate N] [--seconds S]
 
 Another process simulates five exchanges, four markets of each, and the real collector has one
 connection for each of the 40 feeds. When all are live and `--seconds` have passed it gets SIGTERM.
@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import lab
+from tests.bench import lab
 
 SYMBOLS = 4
 EXIT_S = 5.0
@@ -25,13 +25,18 @@ EXIT_S = 5.0
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Run, stop and judge."""
-    venues = lab.venues_of(SYMBOLS)
-    streams = 2 * SYMBOLS * len(venues)
+    exchanges = lab.venues_of(SYMBOLS)
+    streams = 2 * SYMBOLS * len(exchanges)
     record, log = directory / "sent", directory / "log"
     each = options.rate / streams
-    settings = {"venues": venues, "record_path": record, "books_per_s": each, "trades_per_s": each}
+    settings = {
+        "venues": exchanges,
+        "record_path": record,
+        "books_per_s": each,
+        "trades_per_s": each,
+    }
     with lab.simulator(settings) as urls:
-        config = lab.write_config(directory, urls, venues)
+        config = lab.write_config(directory, urls, exchanges)
         with lab.collector(config, log) as process:
             lab.wait_live(log, streams)
             begin, before = time.monotonic(), lab.usage_of(process.pid)

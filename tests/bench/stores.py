@@ -2,7 +2,7 @@
 
 Run as a script it is the simulated bucket, told its settings as JSON:
 
-    python tests/bench/stores.py '{"is_keeping_content": false}'
+    python -m tests.bench.stores '{"is_keeping_content": false}'
 
 Every process that is started here dies with the one that started it.
 """
@@ -25,10 +25,11 @@ import botocore.session
 import msgspec
 import trio
 
-from trio_collector.config import AwsSection
-from trio_collector.simulator.bucket import Bucket, BucketSettings, serve_bucket
+from tests.support.bucket import Bucket, BucketSettings, serve_bucket
+from trio_collector.config.settings import AwsSection
 
-SWIFT_SERVER = Path(__file__).resolve().parents[1] / "swift_server.py"
+ROOT = Path(__file__).resolve().parents[2]
+SWIFT_SERVER = ROOT / "tests" / "support" / "swift_server.py"
 STOP_S = 20.0
 
 
@@ -71,7 +72,7 @@ def swift() -> Iterator[Store]:
 @contextlib.contextmanager
 def simulated(**settings: Any) -> Iterator[Store]:
     """Run a simulated bucket."""
-    with _served([sys.executable, __file__, json.dumps(settings)]) as store:
+    with _served([sys.executable, "-m", "tests.bench.stores", json.dumps(settings)]) as store:
         yield store
 
 
@@ -79,7 +80,7 @@ def simulated(**settings: Any) -> Iterator[Store]:
 def _served(command: Sequence[str]) -> Iterator[Store]:
     """Run a server that says where it is, and that ends when its standard input does."""
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         try:
             assert server.stdout is not None

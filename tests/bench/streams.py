@@ -1,6 +1,6 @@
 """Many quiet streams: what 500 of them cost in CPU, memory and lateness of the event loop.
 
-    python tests/bench/streams.py [--symbols N] [--rate N] [--seconds S] [--together N]
+    python -m tests.bench.streams [--symbols N] [--rate N] [--seconds S] [--together N]
 
 Another process simulates five exchanges. The collector runs inside of this script, started again as
 a process of its own, so that beside it a task can note every 10 ms how late it was woken. Figures
@@ -17,12 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import lab
 import trio
 
+from tests.bench import lab
 from trio_collector.app import collect, plan
-from trio_collector.config import load_config
-from trio_collector.log import configure_logging
+from trio_collector.config.settings import load_config
+from trio_collector.logs.setup import configure_logging
 
 PROBE_S = 0.01
 MAX_MB = 300.0
@@ -60,15 +60,15 @@ async def wait_sigterm(stop: trio.Event) -> None:
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Measure and judge."""
-    venues = lab.venues_of(options.symbols)
-    streams = 2 * options.symbols * len(venues)
+    exchanges = lab.venues_of(options.symbols)
+    streams = 2 * options.symbols * len(exchanges)
     log, record = directory / "log", directory / "sent"
-    settings = {"venues": venues, "record_path": record}
+    settings = {"venues": exchanges, "record_path": record}
     settings |= dict.fromkeys(("books_per_s", "trades_per_s"), options.rate)
     with lab.simulator(settings) as urls:
         together = f"[websocket]\nstreams_per_connection = {options.together}"
-        config = lab.write_config(directory, urls, venues, sections=together)
-        with lab.collector(config, log, __file__) as process:
+        config = lab.write_config(directory, urls, exchanges, sections=together)
+        with lab.collector(config, log, "tests.bench.streams") as process:
             began = time.monotonic()
             lab.wait_live(log, streams, 300)
             live_s = time.monotonic() - began

@@ -1,6 +1,6 @@
 """A disk that stands still: whether the exchange's pings are answered meanwhile.
 
-    python tests/bench/stuck_writer.py [--connections N] [--rate N] [--stuck S]
+    python -m tests.bench.stuck_writer [--connections N] [--rate N] [--stuck S]
 
 An exchange of our own, on this machine, pings every connection each 100 ms and notes how long the
 pong took, while it sends trades. The real collector receives them; its journal thread is kept from
@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
-import lab
 import trio
 import trio_websocket
 
+from tests.bench import lab
 from trio_collector import app
-from trio_collector.config import CollectorSection, Config, StorageSection
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import CollectorSection, Config, StorageSection
 from trio_collector.events import FeedType
-from trio_collector.markets import Market
-from trio_collector.vitals import Vitals
-from trio_collector.worker import Worker, thread_worker
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.threads import Worker, thread_worker
 from trio_collector.writer import task as writer
 
 PING_S = 0.1
@@ -102,7 +102,7 @@ class Disk:
 
 async def run(directory: Path, options: argparse.Namespace) -> bool:
     """Collect, let the disk stand still, and judge."""
-    exchange, disk, vitals = Exchange(options.rate), Disk(), Vitals()
+    exchange, disk, live = Exchange(options.rate), Disk(), LiveState()
     run_writer = partial(writer.run_writer, new_worker=disk.new_worker)
     async with trio.open_nursery() as nursery:
         server = await nursery.start(
@@ -133,11 +133,11 @@ async def run(directory: Path, options: argparse.Namespace) -> bool:
                 adapter = connection.adapter
                 adapter.limits = adapter.limits._replace(connects=())
             with mock.patch.object(app, "run_writer", run_writer):
-                await app.collect(config, connections, stop, vitals=vitals)
+                await app.collect(config, connections, stop, live=live)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(collect)
-        await wait_up(vitals, options.connections)
+        await wait_up(live, options.connections)
         await trio.sleep(BEFORE_S)
         began = trio.current_time()
         disk.works.clear()
@@ -145,9 +145,9 @@ async def run(directory: Path, options: argparse.Namespace) -> bool:
         disk.works.set()
         ended = trio.current_time()
         await trio.sleep(AFTER_S)
-        rows = sum(each.rows for each in vitals.streams.values())
+        rows = sum(each.rows for each in live.streams.values())
         stop.set()
-    ends = sum(each.session > 1 for each in vitals.connections.values())
+    ends = sum(each.session > 1 for each in live.connections.values())
     during = [took for sent, took in exchange.pongs if began <= sent <= ended]
     other = [took for sent, took in exchange.pongs if not began <= sent <= ended]
     for name, took in (("while it stood still", during), ("else", other)):
@@ -159,12 +159,12 @@ async def run(directory: Path, options: argparse.Namespace) -> bool:
     return max(during) <= MOST_S and ends == 0
 
 
-async def wait_up(vitals: Vitals, connections: int) -> None:
+async def wait_up(live: LiveState, connections: int) -> None:
     """Wait until so many connections are up; nobody tells of it."""
     is_up = False
     while not is_up:
         await trio.sleep(0.1)
-        is_up = sum(each.is_up for each in vitals.connections.values()) == connections
+        is_up = sum(each.is_up for each in live.connections.values()) == connections
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from trio_collector import layout
-from trio_collector.simulator.frames import Fate
+from trio_collector.simulator.net.frames import Fate
 from trio_collector.simulator.record import read_entries
 
 READABLE = frozenset({Fate.SENT, Fate.REPEATED, Fate.LATE})

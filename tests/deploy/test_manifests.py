@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from trio_collector import __version__
-from trio_collector.config import CollectorSection, Config, load_config, parse_config
-from trio_collector.sharding import Shard, parse_shard, select
+from trio_collector.config.settings import CollectorSection, Config, load_config, parse_config
+from trio_collector.config.sharding import Shard, parse_shard, select
 
 GRACE_S = CollectorSection().shutdown_grace_secs
 # Beside the grace period: the file that is being written, and the exit.

@@ -14,10 +14,10 @@ import httpx
 import pytest
 import trio
 
-from trio_collector import metrics
 from trio_collector.events import DataType, Stream
-from trio_collector.feed.ending import Ending
-from trio_collector.simulator import DEFAULT_VENUES, Simulation, Simulator
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation, Simulator
+from trio_collector.telemetry import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a name of ours looks like in PromQL.
@@ -46,7 +46,7 @@ def preset() -> None:
         for exchange in ("binance", "okx")
         for data_type in (DataType.ORDERBOOK, DataType.TRADE)
     ]
-    metrics.preset(streams, Ending)
+    metrics.preset(streams, EndReason)
     metrics.log_lines_dropped.labels("queue")
 
 
@@ -243,7 +243,7 @@ def write_config(tmp_path: Path) -> Callable[[Simulator], Path]:
         markets = "".join(
             f'[[markets]]\nexchange = "{name}"\nsymbols = {json.dumps(symbols)}\n'
             f'base_url = "{simulator.base_url(name)}"\n'
-            for name, symbols in DEFAULT_VENUES.items()
+            for name, symbols in DEFAULT_EXCHANGES.items()
         )
         path = tmp_path / "config.toml"
         path.write_text(

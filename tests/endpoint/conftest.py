@@ -16,12 +16,12 @@ import pytest
 import trio
 import trio_websocket
 
-from trio_collector.config import CollectorSection, StorageSection
+from trio_collector.config.settings import CollectorSection, StorageSection
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.ledger import LedgerEvent
-from trio_collector.snapshot import Snapshot, StorageStatus
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.telemetry.status_document import StatusDocument, StorageStatus
 
 PATIENCE_S = 30.0
 START_US = 1_700_000_000_000_000
@@ -49,23 +49,23 @@ def batch_of(stream: Stream, rows: int, received_us: int, lag_us: int | None = 5
     return batch
 
 
-def live(vitals: Vitals, at_us: int = START_US) -> Vitals:
-    """Let all of `vitals` be connected, subscribed and live at `at_us`."""
-    for name, connection in vitals.connections.items():
-        vitals.connected(name, connection.session + 1, at_us)
+def let_live(live: LiveState, at_us: int = START_US) -> LiveState:
+    """Let all of `live` be connected, subscribed and live at `at_us`."""
+    for name, connection in live.connections.items():
+        live.connected(name, connection.session + 1, at_us)
         for stream in connection.streams:
-            vitals.noted(stream, LedgerEvent.SUBSCRIBED, at_us, {})
-            vitals.noted(stream, LedgerEvent.LIVE, at_us, {})
-            vitals.received(batch_of(stream, 1, at_us))
-    return vitals
+            live.noted(stream, LedgerEvent.SUBSCRIBED, at_us, {})
+            live.noted(stream, LedgerEvent.LIVE, at_us, {})
+            live.received(batch_of(stream, 1, at_us))
+    return live
 
 
 @pytest.fixture
-def vitals() -> Vitals:
+def live() -> LiveState:
     """Vitals of two connections with a stream each, all live."""
-    vitals = Vitals()
-    vitals.start([Planned(BTC), Planned(ETH)], START_US)
-    return live(vitals)
+    live = LiveState()
+    live.start([Planned(BTC), Planned(ETH)], START_US)
+    return let_live(live)
 
 
 @pytest.fixture
@@ -79,14 +79,16 @@ def planned() -> type[Planned]:
 
 
 @pytest.fixture
-def make_live() -> Callable[..., Vitals]:
-    return live
+def make_live() -> Callable[..., LiveState]:
+    return let_live
 
 
 @pytest.fixture
-def healthy() -> Snapshot:
+def healthy() -> StatusDocument:
     """A snapshot that nothing is wrong with."""
-    return Snapshot(version="1", now_us=START_US, uptime_s=3600.0, storage=StorageStatus("local"))
+    return StatusDocument(
+        version="1", now_us=START_US, uptime_s=3600.0, storage=StorageStatus("local")
+    )
 
 
 @pytest.fixture
@@ -98,9 +100,9 @@ def storage(tmp_path: Path) -> StorageSection:
 def serve(nursery: trio.Nursery, storage: StorageSection) -> Callable[..., Awaitable[int]]:
     """Serve vitals on a free port until the test ends; return the port."""
 
-    async def start(vitals: Vitals, **options: Any) -> int:
+    async def start(live: LiveState, **options: Any) -> int:
         section = CollectorSection(metrics_port=0)
-        run = partial(run_endpoint, section, storage, vitals, **options)
+        run = partial(run_endpoint, section, storage, live, **options)
         url = await nursery.start(run)
         assert isinstance(url, str)
         return int(url.rstrip("/").rsplit(":", 1)[1])

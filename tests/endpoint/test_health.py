@@ -7,9 +7,14 @@ import msgspec
 import pytest
 
 from trio_collector.endpoint.health import judge
-from trio_collector.snapshot import ConnectionStatus, Snapshot, Status, StreamStatus
+from trio_collector.telemetry.status_document import (
+    ConnectionStatus,
+    Status,
+    StatusDocument,
+    StreamStatus,
+)
 
-Changed = Callable[..., Snapshot]
+Changed = Callable[..., StatusDocument]
 
 
 def stream(symbol: str = "btcusdt", **changes: Any) -> StreamStatus:
@@ -44,10 +49,10 @@ def connection(name: str = "binance:btcusdt:trades", **changes: Any) -> Connecti
 
 
 @pytest.fixture
-def changed(healthy: Snapshot) -> Changed:
+def changed(healthy: StatusDocument) -> Changed:
     """Return the snapshot of two sound streams with something changed; storage by its own keys."""
 
-    def change(storage: dict[str, Any] | None = None, **changes: Any) -> Snapshot:
+    def change(storage: dict[str, Any] | None = None, **changes: Any) -> StatusDocument:
         sound = {
             "streams": (stream(), stream("ethusdt")),
             "connections": (connection(), connection("binance:ethusdt:trades")),
@@ -60,7 +65,7 @@ def changed(healthy: Snapshot) -> Changed:
     return change
 
 
-def codes(snapshot: Snapshot) -> tuple[Status, list[str], list[str]]:
+def codes(snapshot: StatusDocument) -> tuple[Status, list[str], list[str]]:
     health = judge(snapshot)
     return (
         health.status,

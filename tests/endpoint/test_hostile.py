@@ -11,11 +11,11 @@ from functools import partial
 import pytest
 import trio
 
-from trio_collector import metrics
-from trio_collector.config import CollectorSection, StorageSection
+from trio_collector.config.settings import CollectorSection, StorageSection
 from trio_collector.endpoint import client, server
 from trio_collector.endpoint.task import run_endpoint
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry import metrics
+from trio_collector.telemetry.live_state import LiveState
 
 Serve = Callable[..., Awaitable[int]]
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
@@ -111,20 +111,20 @@ def test_there_are_enough() -> None:
 
 @pytest.mark.parametrize("request_", HOSTILE.values(), ids=HOSTILE.keys())
 async def test_malformed_requests(
-    request_: bytes, serve: Serve, ask: Ask, get: Get, vitals: Vitals, ticker: Ticker
+    request_: bytes, serve: Serve, ask: Ask, get: Get, live: LiveState, ticker: Ticker
 ) -> None:
     """After each, on the same server, the next client is answered and nobody was held up."""
-    port = await serve(vitals)
+    port = await serve(live)
     await ask(port, request_, 0.3)
     assert await get(port, "/live") == (200, b"alive\n")
     assert ticker.longest_s < HELD_UP_S
 
 
 async def test_all_at_once(
-    serve: Serve, ask: Ask, get: Get, vitals: Vitals, ticker: Ticker
+    serve: Serve, ask: Ask, get: Get, live: LiveState, ticker: Ticker
 ) -> None:
     """All of them together, three times over, leave the ticker its turns."""
-    port = await serve(vitals)
+    port = await serve(live)
     started = trio.current_time()
     async with trio.open_nursery() as nursery:
         for request in list(HOSTILE.values()) * 3:
@@ -134,9 +134,9 @@ async def test_all_at_once(
     assert ticker.ticks > possible / 2
 
 
-async def test_viewers_stay_when_others_misbehave(serve: Serve, ask: Ask, vitals: Vitals) -> None:
+async def test_viewers_stay_when_others_misbehave(serve: Serve, ask: Ask, live: LiveState) -> None:
     """An error ends the connection that it is in: a viewer's events go on."""
-    port = await serve(vitals)
+    port = await serve(live)
     before = metrics.total(metrics.endpoint_client_errors)
     async with await trio.open_tcp_stream("127.0.0.1", port) as viewer:
         await viewer.send_all(b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -151,22 +151,22 @@ async def test_viewers_stay_when_others_misbehave(serve: Serve, ask: Ask, vitals
     assert metrics.total(metrics.endpoint_client_errors) > before
 
 
-async def test_http2_is_not_spoken(serve: Serve, ask: Ask, vitals: Vitals) -> None:
+async def test_http2_is_not_spoken(serve: Serve, ask: Ask, live: LiveState) -> None:
     """The preface of HTTP/2 is answered with a close and nothing else."""
-    assert await ask(await serve(vitals), HOSTILE["h2 preface"], 2.0) == b""
+    assert await ask(await serve(live), HOSTILE["h2 preface"], 2.0) == b""
 
 
-async def test_websockets_are_refused(serve: Serve, ask: Ask, vitals: Vitals) -> None:
+async def test_websockets_are_refused(serve: Serve, ask: Ask, live: LiveState) -> None:
     """There is no WebSocket here."""
-    assert (await ask(await serve(vitals), UPGRADE, 2.0)).startswith(b"HTTP/1.1 403 ")
+    assert (await ask(await serve(live), UPGRADE, 2.0)).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_slow_headers(
-    serve: Serve, get: Get, vitals: Vitals, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, get: Get, live: LiveState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who sends a header byte by byte is hung up on after IDLE_S, however lively."""
     monkeypatch.setattr(server, "IDLE_S", 1)
-    port = await serve(vitals)
+    port = await serve(live)
     started = trio.current_time()
     async with await trio.open_tcp_stream("127.0.0.1", port) as slow:
         await slow.send_all(b"GET /live HTTP/1.1\r\nX: ")
@@ -180,9 +180,9 @@ async def test_slow_headers(
     assert (await get(port, "/live"))[0] == 200
 
 
-async def test_idle_connections(serve: Serve, get: Get, vitals: Vitals, ticker: Ticker) -> None:
+async def test_idle_connections(serve: Serve, get: Get, live: LiveState, ticker: Ticker) -> None:
     """While 500 clients say nothing the next is answered at once; the oldest silent ones leave."""
-    port = await serve(vitals)
+    port = await serve(live)
     async with contextlib.AsyncExitStack() as stack:
         idle = []
         for _ in range(500):
@@ -206,17 +206,17 @@ def stuck_client(port: int) -> socket.socket:
 
 
 @pytest.fixture
-def many_streams(planned: Callable[..., object], vitals: Vitals) -> Vitals:
+def many_streams(planned: Callable[..., object], live: LiveState) -> LiveState:
     """Vitals that are megabytes in JSON."""
-    stream = next(iter(vitals.streams))
-    large = Vitals()
+    stream = next(iter(live.streams))
+    large = LiveState()
     plan = [planned(stream._replace(symbol=f"coin{number}")) for number in range(2_000)]
     large.start(plan, 0)  # type: ignore[arg-type]  # a fixture's class
     return large
 
 
 async def test_stuck_reader(
-    serve: Serve, get: Get, many_streams: Vitals, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, get: Get, many_streams: LiveState, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who reads nothing of a large answer is hung up on; others are answered meanwhile."""
     monkeypatch.setattr(client, "SEND_S", 0.5)
@@ -235,7 +235,7 @@ async def test_stuck_reader(
 
 
 async def test_nobody_holds_up_the_end(
-    storage: StorageSection, many_streams: Vitals, nursery: trio.Nursery
+    storage: StorageSection, many_streams: LiveState, nursery: trio.Nursery
 ) -> None:
     """With stuck readers, viewers and silent clients, cancelling ends within a moment."""
     section = CollectorSection(metrics_port=0)

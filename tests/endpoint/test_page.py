@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from trio_collector import clock
-from trio_collector.config import CollectorSection, StorageSection
+from trio_collector.config.settings import CollectorSection, StorageSection
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.ledger import LedgerEvent
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry.live_state import LiveState
 
 pytestmark = pytest.mark.slow  # a browser is a real process
 
@@ -30,26 +30,26 @@ SHOWN = "Number(document.body.dataset.shown)"
 def busy(
     nursery: trio.Nursery,
     planned: Callable[..., Any],
-    make_live: Callable[..., Vitals],
+    make_live: Callable[..., LiveState],
     new_batch: Callable[..., Batch],
-) -> Vitals:
+) -> LiveState:
     """Vitals of four streams to which rows come all the time."""
-    vitals = Vitals()
-    vitals.start([planned(stream) for stream in STREAMS], clock.now_us())
-    make_live(vitals, clock.now_us())
+    live = LiveState()
+    live.start([planned(stream) for stream in STREAMS], clock.now_us())
+    make_live(live, clock.now_us())
 
     async def feed() -> None:
         for number in itertools.count():
             stream = STREAMS[number % len(STREAMS)]
-            if vitals.streams[stream].state == "live":
-                vitals.received(new_batch(stream, 3, clock.now_us()))
+            if live.streams[stream].state == "live":
+                live.received(new_batch(stream, 3, clock.now_us()))
             await trio.sleep(0.05)
 
     nursery.start_soon(feed)
-    return vitals
+    return live
 
 
-async def test_it_shows_and_follows(serve: Serve, busy: Vitals, tab: Any) -> None:
+async def test_it_shows_and_follows(serve: Serve, busy: LiveState, tab: Any) -> None:
     """All streams are there, numbers move, nothing is loaded from elsewhere, nothing fails."""
     url = f"http://127.0.0.1:{await serve(busy)}/"
     await tab.open(url)
@@ -66,7 +66,7 @@ async def test_it_shows_and_follows(serve: Serve, busy: Vitals, tab: Any) -> Non
     assert set(tab.requests) == {url, f"{url}events"}
 
 
-async def test_trouble_comes_first(serve: Serve, busy: Vitals, tab: Any) -> None:
+async def test_trouble_comes_first(serve: Serve, busy: LiveState, tab: Any) -> None:
     """A stream that is down is on top, in words; names are text, whatever is in them."""
     strange = STREAMS[-1]
     name = busy.streams[strange].connection
@@ -85,7 +85,7 @@ async def test_trouble_comes_first(serve: Serve, busy: Vitals, tab: Any) -> None
     assert tab.errors == []
 
 
-async def test_exchanges_and_connections(serve: Serve, busy: Vitals, tab: Any) -> None:
+async def test_exchanges_and_connections(serve: Serve, busy: LiveState, tab: Any) -> None:
     """Each exchange has a card with the sum of its streams, each connection a row that says why."""
     down = busy.streams[STREAMS[-1]].connection
     busy.ended(down, 1, clock.now_us(), reason="tls_error", detail="certificate has expired")
@@ -112,7 +112,7 @@ async def test_exchanges_and_connections(serve: Serve, busy: Vitals, tab: Any) -
     assert tab.errors == []
 
 
-async def test_filter_and_sort(serve: Serve, busy: Vitals, tab: Any) -> None:
+async def test_filter_and_sort(serve: Serve, busy: LiveState, tab: Any) -> None:
     """The filter takes words in any order; a head of the table sorts, and turns around."""
     await tab.open(f"http://127.0.0.1:{await serve(busy)}/")
     await tab.wait_for(f"{SHOWN} >= 1")
@@ -132,7 +132,7 @@ def _typing(text: str) -> str:
     return f"{box}.value = {text!r}; {box}.dispatchEvent(new Event('input'))"
 
 
-async def test_it_fits_on_a_phone(serve: Serve, busy: Vitals, tab: Any) -> None:
+async def test_it_fits_on_a_phone(serve: Serve, busy: LiveState, tab: Any) -> None:
     """At 360 points nothing has to be pushed sideways, and the names can be read."""
     url = f"http://127.0.0.1:{await serve(busy)}/"
     await tab.open(url, width=360, height=740, prefers_color_scheme="dark")
@@ -146,17 +146,17 @@ async def test_it_fits_on_a_phone(serve: Serve, busy: Vitals, tab: Any) -> None:
 
 
 async def test_without_events_it_polls(
-    serve: Serve, busy: Vitals, tab: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, busy: LiveState, tab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where events are refused the page asks for the state every few seconds."""
-    monkeypatch.setattr("trio_collector.endpoint.app.MAX_VIEWERS", 0)
+    monkeypatch.setattr("trio_collector.endpoint.routes.MAX_VIEWERS", 0)
     await tab.open(f"http://127.0.0.1:{await serve(busy)}/")
     await tab.wait_for(f"{SHOWN} >= 1")
     assert await tab.text_of("#link-text") == "live, every 5 s"
 
 
 async def test_it_says_when_it_shows_the_past(
-    storage: StorageSection, busy: Vitals, tab: Any
+    storage: StorageSection, busy: LiveState, tab: Any
 ) -> None:
     """A page whose collector has gone says so, and for how long."""
     async with trio.open_nursery() as service:

@@ -9,14 +9,14 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from trio_collector import metrics
-from trio_collector.endpoint.app import MAX_VIEWERS
 from trio_collector.endpoint.page import page_answer
+from trio_collector.endpoint.routes import MAX_VIEWERS
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.feed.ending import Ending
+from trio_collector.feed.end_reason import EndReason
 from trio_collector.ledger import LedgerEvent
-from trio_collector.snapshot import SAMPLE_S, Snapshot
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry import metrics
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.telemetry.status_document import SAMPLE_S, StatusDocument
 
 Serve = Callable[..., Awaitable[int]]
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
@@ -64,11 +64,11 @@ def clock() -> Clock:
     return Clock()
 
 
-async def test_metrics(serve: Serve, get: Get, vitals: Vitals) -> None:
+async def test_metrics(serve: Serve, get: Get, live: LiveState) -> None:
     """/metrics is Prometheus text in which every kept name is there before anything has happened."""
     stream = Stream("routes", "btcusdt", DataType.TRADE)
-    metrics.preset([stream], Ending)
-    status, body = await get(await serve(vitals), "/metrics")
+    metrics.preset([stream], EndReason)
+    status, body = await get(await serve(live), "/metrics")
     assert status == 200
     samples = {
         sample.name: sample
@@ -78,9 +78,9 @@ async def test_metrics(serve: Serve, get: Get, vitals: Vitals) -> None:
     assert {f"collector_{name}" for name in KEPT} <= samples.keys()
 
 
-async def test_health(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> None:
+async def test_health(serve: Serve, get: Get, live: LiveState, clock: Clock) -> None:
     """/health says how it is with numbers; unhealthy is 503."""
-    port = await serve(vitals, now_us=clock)
+    port = await serve(live, now_us=clock)
     status, body = await get(port, "/health")
     answer = json.loads(body)
     assert (status, answer["status"], answer["reasons"]) == (200, "healthy", [])
@@ -98,11 +98,11 @@ async def test_health(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> N
     }
 
 
-async def test_unhealthy(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -> None:
+async def test_unhealthy(serve: Serve, get: Get, live: LiveState, clock: Clock) -> None:
     """A collector without a stream that has data is unhealthy: /health and /ready are 503."""
-    for stream in vitals.streams:
-        vitals.noted(stream, LedgerEvent.STALE, clock.now_us, {"limit_s": 10.0})
-    port = await serve(vitals, now_us=clock)
+    for stream in live.streams:
+        live.noted(stream, LedgerEvent.STALE, clock.now_us, {"limit_s": 10.0})
+    port = await serve(live, now_us=clock)
     status, body = await get(port, "/health")
     assert (status, json.loads(body)["status"]) == (503, "unhealthy")
     status, body = await get(port, "/ready")
@@ -112,31 +112,31 @@ async def test_unhealthy(serve: Serve, get: Get, vitals: Vitals, clock: Clock) -
 
 
 async def test_ready(
-    serve: Serve, get: Get, vitals: Vitals, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, get: Get, live: LiveState, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """/ready is 200 while all is subscribed, and 503 with the reason as soon as it drains."""
-    monkeypatch.setattr("trio_collector.endpoint.board.FRESH_S", 0)
-    port = await serve(vitals, now_us=clock)
+    monkeypatch.setattr("trio_collector.endpoint.sampler.FRESH_S", 0)
+    port = await serve(live, now_us=clock)
     assert await get(port, "/ready") == (200, b'{"is_ready":true,"reasons":[]}\n')
-    vitals.is_draining = True
+    live.is_draining = True
     status, body = await get(port, "/ready")
     assert (status, json.loads(body)["reasons"][0]["code"]) == (503, "draining")
 
 
 async def test_starting(serve: Serve, get: Get, clock: Clock, planned: Callable[..., Any]) -> None:
     """Until all streams are subscribed the collector is starting, and not ready."""
-    vitals = Vitals()
-    vitals.start([planned(Stream("okx", "btcusdt", DataType.TRADE))], START_US)
-    port = await serve(vitals, now_us=clock)
+    live = LiveState()
+    live.start([planned(Stream("okx", "btcusdt", DataType.TRADE))], START_US)
+    port = await serve(live, now_us=clock)
     status, body = await get(port, "/health")
     assert (status, json.loads(body)["status"]) == (200, "starting")
     assert (await get(port, "/ready"))[0] == 503
 
 
-async def test_status(serve: Serve, get: Get, vitals: Vitals) -> None:
+async def test_status(serve: Serve, get: Get, live: LiveState) -> None:
     """/api/status is a snapshot."""
-    status, body = await get(await serve(vitals), "/api/status")
-    snapshot = msgspec.json.decode(body, type=Snapshot)
+    status, body = await get(await serve(live), "/api/status")
+    snapshot = msgspec.json.decode(body, type=StatusDocument)
     assert status == 200
     assert [stream.name for stream in snapshot.streams] == [
         "binance btcusdt trade",
@@ -145,9 +145,9 @@ async def test_status(serve: Serve, get: Get, vitals: Vitals) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/health", "/ready", "/live", "/api/status"])
-async def test_head(path: str, serve: Serve, get: Get, vitals: Vitals) -> None:
+async def test_head(path: str, serve: Serve, get: Get, live: LiveState) -> None:
     """HEAD is GET without its body."""
-    port = await serve(vitals)
+    port = await serve(live)
     (status, whole), (head_status, nothing) = await get(port, path), await get(port, path, "HEAD")
     assert (head_status, nothing) == (status, b"")
     assert whole
@@ -155,7 +155,7 @@ async def test_head(path: str, serve: Serve, get: Get, vitals: Vitals) -> None:
 
 async def test_live(serve: Serve, get: Get) -> None:
     """/live answers: the loop turns."""
-    assert await get(await serve(Vitals()), "/live") == (200, b"alive\n")
+    assert await get(await serve(LiveState()), "/live") == (200, b"alive\n")
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ async def test_live(serve: Serve, get: Get) -> None:
 )
 async def test_unknown_paths(path: str, serve: Serve, get: Get) -> None:
     """There are no other routes."""
-    assert (await get(await serve(Vitals()), path))[0] == 404
+    assert (await get(await serve(LiveState()), path))[0] == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "X"])
 async def test_other_methods(method: str, serve: Serve, get: Get) -> None:
     """Nothing can be changed here."""
-    assert (await get(await serve(Vitals()), "/health", method))[0] == 405
+    assert (await get(await serve(LiveState()), "/health", method))[0] == 405
 
 
 async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
     """The page names nothing of elsewhere, and allows nothing but its own script and style."""
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    reply = (await ask(await serve(Vitals()), request)).decode()
+    reply = (await ask(await serve(LiveState()), request)).decode()
     head, _, page = reply.partition("\r\n\r\n")
     assert "content-security-policy: default-src 'none'; style-src 'sha256-" in head
     assert "x-content-type-options: nosniff" in head
@@ -193,23 +193,25 @@ async def open_events(port: int) -> trio.SocketStream:
     return stream
 
 
-async def read_events(stream: trio.SocketStream, count: int) -> list[Snapshot]:
+async def read_events(stream: trio.SocketStream, count: int) -> list[StatusDocument]:
     """Return the first events."""
     received = b""
     with trio.fail_after(30):
         while received.count(b"\ndata: ") < count or not received.endswith(b"\n\n\r\n"):
             received += await stream.receive_some()
     lines = [line for line in received.split(b"\n") if line.startswith(b"data: ")]
-    return [msgspec.json.decode(line.removeprefix(b"data: "), type=Snapshot) for line in lines]
+    return [
+        msgspec.json.decode(line.removeprefix(b"data: "), type=StatusDocument) for line in lines
+    ]
 
 
-async def test_events(serve: Serve, vitals: Vitals, new_batch: Callable[..., Batch]) -> None:
+async def test_events(serve: Serve, live: LiveState, new_batch: Callable[..., Batch]) -> None:
     """Events begin with the whole history; each later one brings one sample more."""
-    port = await serve(vitals)
-    stream = next(iter(vitals.streams))
+    port = await serve(live)
+    stream = next(iter(live.streams))
     async with await open_events(port) as client:
         (first,) = await read_events(client, 1)
-        vitals.received(new_batch(stream, 40, START_US))
+        live.received(new_batch(stream, 40, START_US))
         second, third = await read_events(client, 2)
     assert first.history == ()
     assert (len(second.history), len(third.history)) == (1, 1)
@@ -218,9 +220,9 @@ async def test_events(serve: Serve, vitals: Vitals, new_batch: Callable[..., Bat
     assert third.history == (0.0,)
 
 
-async def test_viewers_are_few(serve: Serve, get: Get, vitals: Vitals) -> None:
+async def test_viewers_are_few(serve: Serve, get: Get, live: LiveState) -> None:
     """Who comes when all places are taken is told to come again, and a place that is left is free."""
-    port = await serve(vitals)
+    port = await serve(live)
     viewers = [await open_events(port) for _ in range(MAX_VIEWERS)]
     for viewer in viewers:
         await read_events(viewer, 1)

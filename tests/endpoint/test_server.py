@@ -9,15 +9,15 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from trio_collector.config import CollectorSection, StorageSection
-from trio_collector.endpoint.app import App
-from trio_collector.endpoint.board import Board
+from trio_collector.config.settings import CollectorSection, StorageSection
+from trio_collector.endpoint.routes import App
+from trio_collector.endpoint.sampler import StatusSampler
 from trio_collector.endpoint.server import Server
-from trio_collector.endpoint.survey import Place
+from trio_collector.endpoint.status_builder import Deployment
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.ledger import LedgerEvent
-from trio_collector.snapshot import SAMPLE_S
-from trio_collector.vitals import Vitals
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.telemetry.status_document import SAMPLE_S
 
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
 
@@ -25,7 +25,7 @@ Get = Callable[..., Awaitable[tuple[int, bytes]]]
 @pytest.fixture
 def new_server(storage: StorageSection) -> Callable[[CollectorSection], Server]:
     def make(section: CollectorSection) -> Server:
-        return Server(section, App(Board(Vitals(), Place(storage), lambda: 0)))
+        return Server(section, App(StatusSampler(LiveState(), Deployment(storage), lambda: 0)))
 
     return make
 
@@ -34,13 +34,13 @@ async def test_a_taken_port(storage: StorageSection, nursery: trio.Nursery, get:
     """A port that is taken is told as an error once, and had as soon as it is free."""
     taken = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = taken[0].socket.getsockname()[1]
-    vitals = Vitals()
+    live = LiveState()
     with capture_logs() as logs:
         url = await nursery.start(
-            partial(run_endpoint, CollectorSection(metrics_port=port), storage, vitals)
+            partial(run_endpoint, CollectorSection(metrics_port=port), storage, live)
         )
         assert url is None
-        assert vitals.url is None
+        assert live.url is None
         for listener in taken:
             await listener.aclose()
         with trio.fail_after(30):
@@ -89,10 +89,10 @@ async def test_a_bug_in_sampling(
     nursery: trio.Nursery,
 ) -> None:
     """What cannot be sampled is told, and ends neither the endpoint nor what it is part of."""
-    monkeypatch.setattr("trio_collector.endpoint.board.read_gauges", lambda: 1 / 0)
+    monkeypatch.setattr("trio_collector.endpoint.sampler.read_gauges", lambda: 1 / 0)
     with capture_logs() as logs:
         section = CollectorSection(metrics_port=0)
-        await nursery.start(partial(run_endpoint, section, storage, Vitals()))
+        await nursery.start(partial(run_endpoint, section, storage, LiveState()))
         await trio.sleep(100)
     bugs = [entry for entry in logs if entry["event"] == "bug in the endpoint, it goes on"]
     assert len(bugs) == 4  # every 32 s
@@ -101,7 +101,7 @@ async def test_a_bug_in_sampling(
 async def test_ipv6(storage: StorageSection, nursery: trio.Nursery) -> None:
     """It can be bound to ::1."""
     section = CollectorSection(metrics_host="::1", metrics_port=0)
-    url = await nursery.start(partial(run_endpoint, section, storage, Vitals()))
+    url = await nursery.start(partial(run_endpoint, section, storage, LiveState()))
     if url is None:
         pytest.skip("no IPv6 on this machine")
     assert url.startswith("http://[::1]:")
@@ -109,22 +109,22 @@ async def test_ipv6(storage: StorageSection, nursery: trio.Nursery) -> None:
 
 async def test_samples_and_news(
     storage: StorageSection,
-    vitals: Vitals,
+    live: LiveState,
     autojump_clock: trio.testing.MockClock,
     nursery: trio.Nursery,
 ) -> None:
     """A change of the verdict is logged once and joins what happened."""
-    now_us = vitals.started_us
-    board = Board(vitals, Place(storage), lambda: now_us)
+    now_us = live.started_us
+    sampler = StatusSampler(live, Deployment(storage), lambda: now_us)
     with capture_logs() as logs:
-        nursery.start_soon(board.run)
-        await board.wait_sample()
-        for stream in vitals.streams:
-            vitals.noted(stream, LedgerEvent.STALE, now_us, {"limit_s": 10.0})
+        nursery.start_soon(sampler.run)
+        await sampler.wait_sample()
+        for stream in live.streams:
+            live.noted(stream, LedgerEvent.STALE, now_us, {"limit_s": 10.0})
         with trio.fail_after(5 * SAMPLE_S):
-            await board.wait_sample()
-            await board.wait_sample()
+            await sampler.wait_sample()
+            await sampler.wait_sample()
     told = [entry for entry in logs if entry["event"] == "health changed"]
     assert [(entry["before"], entry["status"]) for entry in told] == [("healthy", "unhealthy")]
-    happened = [each.event for each in board.snapshot().happenings]
+    happened = [each.event for each in sampler.snapshot().happenings]
     assert happened[0] == "unhealthy"

@@ -11,10 +11,10 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Other,
+    IgnoredMessage,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import SnapshotRequest, Subscription
 from trio_collector.exchanges.binance import Binance
@@ -68,8 +68,8 @@ def test_diffs_are_a_stream_of_their_own() -> None:
     adapter = Binance(orderbook="diff")
     [request] = adapter.build_subscribe_messages(wanted)
     assert json.loads(request.text)["params"] == ["btcusdt@depth@100ms", "btcusdt@trade"]
-    assert adapter.has_delta_books
-    assert not Binance().has_delta_books
+    assert adapter.has_incremental_books
+    assert not Binance().has_incremental_books
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_message_with_a_field_missing_is_unreadable(data: str, reason: str) ->
 def test_kind_of_a_foreign_stream_comes_from_its_name() -> None:
     """Where a message does not say what it is, the stream's name does."""
     frame = b'{"stream":"x@bookTicker","data":{"u":1,"s":"X","b":"1","B":"1","a":"1","A":"1"}}'
-    assert Binance().parse_message(frame) == (Foreign("bookTicker"),)
+    assert Binance().parse_message(frame) == (UnknownMessage("bookTicker"),)
 
 
 def test_streams_are_ended_by_ids_of_their_own() -> None:
@@ -183,13 +183,16 @@ def test_streams_are_ended_by_ids_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        (b'{"result":null,"id":1000000007}', Other("unsubscribe")),
+        (b'{"result":null,"id":1000000007}', IgnoredMessage("unsubscribe")),
         (b'{"result":null,"id":7}', Ack("7")),
         (
             b'{"error":{"code":2,"msg":"bad"},"id":1000000007}',
-            Other("unsubscribe refused, code 2: bad"),
+            IgnoredMessage("unsubscribe refused, code 2: bad"),
         ),
-        (b'{"code":2,"msg":"bad","id":1000000007}', Other("unsubscribe refused, code 2: bad")),
+        (
+            b'{"code":2,"msg":"bad","id":1000000007}',
+            IgnoredMessage("unsubscribe refused, code 2: bad"),
+        ),
     ],
 )
 def test_the_end_of_a_subscription_is_no_ack(frame: bytes, said: Control) -> None:

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import Ack, DataType, Event, FeedType, Other, Pong, Rejection, Topic
+from trio_collector.events import (
+    Ack,
+    DataType,
+    Event,
+    FeedType,
+    IgnoredMessage,
+    Pong,
+    Rejection,
+    Topic,
+)
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.bybit import Bybit
 
@@ -97,7 +106,7 @@ def test_subscriptions_are_ended_ten_at_a_time() -> None:
 )
 def test_the_end_of_a_subscription_is_no_ack(answer: dict[str, object], kind: str) -> None:
     """Neither its grant nor its refusal says anything about what was asked for."""
-    assert Bybit().parse_message(json.dumps(answer).encode()) == (Other(kind),)
+    assert Bybit().parse_message(json.dumps(answer).encode()) == (IgnoredMessage(kind),)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_collector.config import Market
+from trio_collector.config.settings import Market
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Control, DataType, Event, FeedType, Parsed, Topic
 from trio_collector.exchanges import ADAPTERS, create_adapter
@@ -348,7 +348,7 @@ def test_base_url_is_honoured(exchange: str) -> None:
     assert url.startswith(bare)
     again = msgspec.structs.replace(market, base_url=url)
     assert create_adapter(again).websocket_url() == url
-    assert create_adapter(again).websocket_url(leg=1) == url
+    assert create_adapter(again).websocket_url(line=1) == url
     slashed = msgspec.structs.replace(market, base_url=bare + "/")
     assert create_adapter(slashed).websocket_url().rstrip("/") == url
 

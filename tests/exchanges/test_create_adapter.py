@@ -5,11 +5,11 @@ from typing import get_args
 import msgspec
 import pytest
 
-from trio_collector.config import Market
+from trio_collector.config.markets import ExchangeName
+from trio_collector.config.settings import Market
 from trio_collector.events import DataType, Event, FeedType
 from trio_collector.exchanges import ADAPTERS, create_adapter
 from trio_collector.exchanges.adapter import SnapshotRequest, Subscription
-from trio_collector.markets import ExchangeName
 
 BOOK = [Subscription("X-Y", FeedType.ORDERBOOK)]
 
@@ -68,12 +68,12 @@ BOTH, NONE = {DataType.ORDERBOOK, DataType.TRADE}, set[DataType]()
     ],
 )
 def test_what_two_connections_may_rely_on(
-    market: Market, same_ids: set[DataType], has_delta_books: bool
+    market: Market, global_ids: set[DataType], has_incremental_books: bool
 ) -> None:
     """Ids are alike on both only where that is documented or was seen."""
     adapter = create_adapter(market)
-    assert adapter.same_ids == same_ids
-    assert adapter.has_delta_books == has_delta_books
+    assert adapter.global_ids == global_ids
+    assert adapter.has_incremental_books == has_incremental_books
 
 
 def test_category_reaches_the_url() -> None:

@@ -10,11 +10,11 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Other,
+    IgnoredMessage,
     Pong,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.okx import Okx
@@ -78,7 +78,7 @@ def test_a_refused_end_refuses_no_subscription() -> None:
     """An error names no argument; only its id tells that it concerns no subscribe."""
     text = b'{"id":"%s","event":"error","code":"60018","msg":"none"}'
     assert Okx().parse_message(text % b"9") == (Rejection("code 60018: none", "9"),)
-    refused = Other("unsubscribe refused, code 60018: none")
+    refused = IgnoredMessage("unsubscribe refused, code 60018: none")
     assert Okx().parse_message(text % b"u9") == (refused,)
 
 
@@ -87,7 +87,7 @@ def test_a_refused_end_refuses_no_subscription() -> None:
 )
 def test_only_books_are_changes(channel: str, is_delta: bool) -> None:
     """The others are whole each time."""
-    assert Okx(book_channel=channel).has_delta_books == is_delta
+    assert Okx(book_channel=channel).has_incremental_books == is_delta
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_whole_books_prove_nothing(channel: str) -> None:
 @pytest.mark.parametrize("channel", ["books5", "bbo-tbt", "books-l2-tbt", "tickers", "trades-all"])
 def test_channels_that_were_not_chosen_are_foreign(channel: str) -> None:
     """A second channel of books within one stream would look like gaps."""
-    assert Okx().parse_message(frame(channel, book(seqId=5))) == (Foreign(channel),)
+    assert Okx().parse_message(frame(channel, book(seqId=5))) == (UnknownMessage(channel),)
 
 
 def test_trades_follow_on_those_before() -> None:

@@ -16,9 +16,9 @@ from trio_collector.exchanges.okx import Okx
 from trio_collector.exchanges.upbit import Upbit
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame, Opcode
+from trio_collector.simulator.net.frames import Frame, Opcode
+from trio_collector.simulator.net.rest import answer_get
 from trio_collector.simulator.record import SentRecord
-from trio_collector.simulator.rest import answer_get
 
 FAST = Simulation(books_per_s=100, trades_per_s=50)
 VENUES: dict[str, tuple[str, str]] = {
@@ -81,7 +81,7 @@ def test_a_book_is_begun_afresh(adapter: Adapter) -> None:
     events, controls = read(adapter, frames)
     assert any(isinstance(control, Ack) for control in controls)
     first, *more = books(events)
-    assert first.is_reset == adapter.has_delta_books
+    assert first.is_reset == adapter.has_incremental_books
     assert more
     assert not any(event.is_reset for event in more)
 
@@ -96,7 +96,7 @@ def test_diffs_are_spliced_onto_a_book_by_http() -> None:
     assert request is not None
     parts = urllib.parse.urlsplit(request.url)
     answer = answer_get(
-        f"{parts.path}?{parts.query}", {"binance": conversation.venue}, SentRecord()
+        f"{parts.path}?{parts.query}", {"binance": conversation.exchange}, SentRecord()
     )
     book = adapter.parse_snapshot("BTCUSDT", answer.body)
     diffs = books(read(adapter, frames + conversation.wait(500))[0])
@@ -125,7 +125,7 @@ def test_ids_that_are_alike_name_one_message(adapter: Adapter) -> None:
     """Two connections bring the same bytes under the same ids, where the adapter relies on it."""
     target, symbol = VENUES[adapter.name]
     one = Conversation(target, FAST)
-    two = Conversation(target, venue=one.venue)
+    two = Conversation(target, exchange=one.exchange)
     wanted = [Subscription(symbol, feed) for feed in FeedType]
     for conversation in (one, two):
         say(conversation, adapter.build_subscribe_messages(wanted))
@@ -133,12 +133,12 @@ def test_ids_that_are_alike_name_one_message(adapter: Adapter) -> None:
     messages: dict[tuple[DataType, str], bytes] = {}
     for frame in heard:
         for event in read(adapter, [frame])[0]:
-            if event.data_type in adapter.same_ids and not event.is_reset:
+            if event.data_type in adapter.global_ids and not event.is_reset:
                 key = (event.data_type, event.sequence_id)
                 # Coinbase counts and dates the frames of each connection before their events.
                 content = frame.payload.rpartition(b'"events"')[2]
                 assert messages.setdefault(key, content) == content
-    assert {data_type for data_type, _ in messages} == adapter.same_ids
+    assert {data_type for data_type, _ in messages} == adapter.global_ids
 
 
 def test_every_exchange_is_here() -> None:

@@ -12,13 +12,13 @@ from trio_collector.events import (
     ConnectionSequence,
     DataType,
     Event,
-    Foreign,
+    GoingAway,
     Heartbeat,
-    Notice,
-    Other,
+    IgnoredMessage,
     Parsed,
     Pong,
     Rejection,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.exchanges.binance import Binance
@@ -39,13 +39,16 @@ MEANINGS: dict[str, tuple[Adapter, dict[str, int]]] = {
     "binance/docs_errors.jsonl": (Binance(), {"Rejection": 6}),
     "binance/docs_examples.jsonl": (
         Binance(),
-        {BOOK: 1, TRADE: 2, "Notice": 2, "Ack": 3, "Other": 2, "Foreign": 3},
+        {BOOK: 1, TRADE: 2, "GoingAway": 2, "Ack": 3, "IgnoredMessage": 2, "UnknownMessage": 3},
     ),
-    "binance/session_2021_combined.jsonl": (Binance(), {BOOK: 177, TRADE: 2, "Foreign": 86}),
-    "binance/session_2023_tr_combined.jsonl": (Binance(), {BOOK: 84, "Foreign": 55}),
-    "binance/spot_messages_2021_2022.jsonl": (Binance(), {BOOK: 2, TRADE: 1, "Foreign": 1}),
-    "bybit/docs_control.jsonl": (Bybit(), {"Ack": 3, "Pong": 4, "Other": 2}),
-    "bybit/docs_data.jsonl": (Bybit(), {BOOK: 2, TRADE: 1, "Foreign": 2, "Other": 1}),
+    "binance/session_2021_combined.jsonl": (Binance(), {BOOK: 177, TRADE: 2, "UnknownMessage": 86}),
+    "binance/session_2023_tr_combined.jsonl": (Binance(), {BOOK: 84, "UnknownMessage": 55}),
+    "binance/spot_messages_2021_2022.jsonl": (Binance(), {BOOK: 2, TRADE: 1, "UnknownMessage": 1}),
+    "bybit/docs_control.jsonl": (Bybit(), {"Ack": 3, "Pong": 4, "IgnoredMessage": 2}),
+    "bybit/docs_data.jsonl": (
+        Bybit(),
+        {BOOK: 2, TRADE: 1, "UnknownMessage": 2, "IgnoredMessage": 1},
+    ),
     "bybit/errors.jsonl": (Bybit(), {"Rejection": 2, "Ack": 1}),
     "bybit/spot_v5_2023_tardis.jsonl": (Bybit(), {BOOK: 4, TRADE: 2}),
     "bybit/spot_v5_2024.jsonl": (Bybit(), {BOOK: 2, TRADE: 1, "Ack": 1}),
@@ -62,13 +65,19 @@ MEANINGS: dict[str, tuple[Adapter, dict[str, int]]] = {
     "okx/books5_2023.jsonl": (Okx(book_channel="books5"), {BOOK: 1}),
     "okx/docs_bbo_trades.jsonl": (Okx(book_channel="bbo-tbt"), {BOOK: 1, TRADE: 2}),
     "okx/docs_books.jsonl": (Okx(), {BOOK: 2}),
-    "okx/docs_control.jsonl": (Okx(), {"Ack": 1, "Rejection": 2, "Notice": 1, "Other": 2}),
-    "okx/messages_2021_2023_tardis.jsonl": (Okx(), {"Ack": 1, TRADE: 1, "Foreign": 4}),
+    "okx/docs_control.jsonl": (
+        Okx(),
+        {"Ack": 1, "Rejection": 2, "GoingAway": 1, "IgnoredMessage": 2},
+    ),
+    "okx/messages_2021_2023_tardis.jsonl": (Okx(), {"Ack": 1, TRADE: 1, "UnknownMessage": 4}),
     "okx/pong.txt": (Okx(), {"Pong": 1}),
-    "okx/session_2022_public.jsonl": (Okx(), {"Ack": 18, BOOK: 290, TRADE: 74, "Foreign": 28}),
-    "okx/spot_messages_2022.jsonl": (Okx(), {TRADE: 1, "Foreign": 3}),
+    "okx/session_2022_public.jsonl": (
+        Okx(),
+        {"Ack": 18, BOOK: 290, TRADE: 74, "UnknownMessage": 28},
+    ),
+    "okx/spot_messages_2022.jsonl": (Okx(), {TRADE: 1, "UnknownMessage": 3}),
     "upbit/default_format.jsonl": (Upbit(), {BOOK: 1, TRADE: 1}),
-    "upbit/docs_control.jsonl": (Upbit(), {"Pong": 1, "Rejection": 1, "Other": 1}),
+    "upbit/docs_control.jsonl": (Upbit(), {"Pong": 1, "Rejection": 1, "IgnoredMessage": 1}),
     "upbit/session_2021_simple_part1.jsonl": (Upbit(), {BOOK: 90, TRADE: 134}),
 }
 
@@ -196,7 +205,11 @@ def test_same_ids_are_ids_of_one_message(name: str) -> None:
     seen: Counter[tuple[str, str]] = Counter()
     for parsed in parse_all(name):
         for item in parsed:
-            if isinstance(item, Event) and item.data_type in adapter.same_ids and item.sequence_id:
+            if (
+                isinstance(item, Event)
+                and item.data_type in adapter.global_ids
+                and item.sequence_id
+            ):
                 seen[item.symbol, f"{item.data_type} {item.sequence_id}"] += 1
     assert max(seen.values(), default=1) == 1
 
@@ -206,13 +219,13 @@ def test_binance_partial_book_is_attributed_by_its_stream() -> None:
     [partial] = parse_all("binance/spot_messages_2021_2022.jsonl")[2]
     assert partial == Event("ethusdt", DataType.ORDERBOOK, "17044571457", None)
     [raw] = parse_all("binance/docs_examples.jsonl")[11]
-    assert isinstance(raw, Foreign)
+    assert isinstance(raw, UnknownMessage)
 
 
 def test_binance_shutdown_is_announced_in_both_forms() -> None:
     """Raw and wrapped."""
     raw, wrapped = parse_all("binance/docs_examples.jsonl")[:2]
-    assert raw == wrapped == (Notice("serverShutdown"),)
+    assert raw == wrapped == (GoingAway("serverShutdown"),)
 
 
 def test_okx_session_starts_with_three_snapshots() -> None:
@@ -296,7 +309,7 @@ def test_bybit_delta_follows_on_its_snapshot() -> None:
 def test_bybit_controls_are_told_apart() -> None:
     """Pongs of both shapes, acks of spot and linear, refusals of one topic and of none."""
     kinds = [type(found[0]) for found in parse_all("bybit/docs_control.jsonl")]
-    assert kinds == [Other, Pong, Pong, Pong, Pong, Ack, Ack, Ack, Other]
+    assert kinds == [IgnoredMessage, Pong, Pong, Pong, Pong, Ack, Ack, Ack, IgnoredMessage]
     unknown, running, invalid = (found[0] for found in parse_all("bybit/errors.jsonl"))
     assert isinstance(unknown, Rejection)
     assert unknown.topics

@@ -26,7 +26,7 @@ from trio_collector.exchanges.adapter import (
     topic_of,
 )
 from trio_collector.feed import plan
-from trio_collector.feed.frames import FrameSplitter
+from trio_collector.feed.wire.frames import FrameSplitter
 
 # The accept token is not checked by the splitter.
 HANDSHAKE = (
@@ -184,12 +184,12 @@ class ScriptedAdapter:
     name = "scripted"
     limits = Limits(connects=(), topics_per_connection=100)
     keepalive: Keepalive | None = None
-    contiguous: frozenset[DataType] = frozenset({DataType.TRADE})
+    contiguous_ids: frozenset[DataType] = frozenset({DataType.TRADE})
     sends_acks = True
     max_session_s: float | None = None
-    alternative_url: str | None = None
-    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    has_delta_books = False
+    fallback_url: str | None = None
+    global_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_incremental_books = False
     known_fields: frozenset[str] = frozenset()
     has_unsubscribe = False
     rest_url: str | None = None
@@ -203,8 +203,8 @@ class ScriptedAdapter:
     def normalize_symbol(self, symbol: str) -> str:
         return symbol.lower()
 
-    def websocket_url(self, leg: int = 0) -> str:
-        return "ws://exchange.test/feed" if leg == 0 else "ws://second.test/feed"
+    def websocket_url(self, line: int = 0) -> str:
+        return "ws://exchange.test/feed" if line == 0 else "ws://second.test/feed"
 
     def build_subscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
@@ -274,11 +274,11 @@ class ScriptedAdapter:
             case ["beat"]:
                 return events.Heartbeat()
             case ["odd", kind]:
-                return events.Foreign(kind)
+                return events.UnknownMessage(kind)
             case ["bye", *why]:
-                return events.Notice(" ".join(why))
+                return events.GoingAway(" ".join(why))
             case ["echo", text]:
-                return events.Reply(text)
+                return events.Echo(text)
             case ["seq", number]:
                 return events.ConnectionSequence(int(number))
             case ["bug"]:
@@ -287,13 +287,13 @@ class ScriptedAdapter:
 
 
 @pytest.fixture(scope="session")
-def make_connection() -> Callable[..., plan.Connection]:
+def make_connection() -> Callable[..., plan.ConnectionPlan]:
     """Make a connection to a scripted exchange: `make_connection("trade btc", sends_acks=False)`."""
 
-    def make(*topics: str, data_timeout_s: float = 90.0, **traits: Any) -> plan.Connection:
+    def make(*topics: str, data_timeout_s: float = 90.0, **traits: Any) -> plan.ConnectionPlan:
         feeds = {"trade": FeedType.TRADES, "orderbook": FeedType.ORDERBOOK}
         named = [topic.split() for topic in topics or ("trade btc",)]
         subscriptions = tuple(Subscription(symbol, feeds[kind]) for kind, symbol in named)
-        return plan.Connection("feed", ScriptedAdapter(**traits), subscriptions, data_timeout_s)
+        return plan.ConnectionPlan("feed", ScriptedAdapter(**traits), subscriptions, data_timeout_s)
 
     return make

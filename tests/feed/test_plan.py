@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from trio_collector.config import Market, WebsocketSection
+from trio_collector.config.settings import Market, WebsocketSection
 from trio_collector.errors import ConfigError
 from trio_collector.events import DataType, FeedType, Stream, Topic
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Limits, Subscription
-from trio_collector.feed.plan import TIMEOUTS_TO_STALE, Connection, plan_connections
+from trio_collector.feed.plan import TIMEOUTS_TO_STALE, ConnectionPlan, plan_connections
 
 BOTH = (FeedType.ORDERBOOK, FeedType.TRADES)
 
 
-def plan(*markets: Market, **websocket: Any) -> list[Connection]:
+def plan(*markets: Market, **websocket: Any) -> list[ConnectionPlan]:
     pairs = [(market, create_adapter(market)) for market in markets]
     return plan_connections(pairs, WebsocketSection(**websocket))
 
@@ -69,10 +69,10 @@ def test_a_timeout_that_is_set_is_not_learned() -> None:
     common = Market(exchange="upbit", symbols=("KRW-ETH",))
     limits = {}
     for connection in plan(own, common, streams_per_connection=2):
-        for topic, rhythm in connection.open_rhythms().items():
+        for topic, timeout in connection.open_timeouts().items():
             for second in range(2000):
-                rhythm.heard(1.0, second)
-            limits[topic.symbol, topic.data_type] = rhythm.limit_s
+                timeout.heard(1.0, second)
+            limits[topic.symbol, topic.data_type] = timeout.limit_s
     assert limits == {
         ("krwbtc", DataType.ORDERBOOK): 300,
         ("krwbtc", DataType.TRADE): 300,
@@ -128,7 +128,7 @@ def test_what_is_apart_may_be_together() -> None:
     assert len(set(streams)) == len(streams) == 10
 
 
-def test_one_place_on_a_connection_at_least(make_connection: Callable[..., Connection]) -> None:
+def test_one_place_on_a_connection_at_least(make_connection: Callable[..., ConnectionPlan]) -> None:
     """Where an exchange takes a single topic for each connection, every topic has its own."""
     adapter = make_connection(limits=Limits(connects=(), topics_per_connection=1)).adapter
     market = Market(exchange="binance", symbols=("A", "B"), feeds=(FeedType.TRADES,))

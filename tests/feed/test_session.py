@@ -16,31 +16,31 @@ import trio_websocket
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_collector import metrics
 from trio_collector.budget import ByteBudget
-from trio_collector.config import WebsocketSection
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType
 from trio_collector.exchanges.adapter import Keepalive, Limits, Rate
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext, LegContext
-from trio_collector.feed.drift import Drift
-from trio_collector.feed.ending import Ending
-from trio_collector.feed.intake import READS_WAITING
-from trio_collector.feed.plan import Connection
+from trio_collector.feed.books.snapshots import BookSnapshots
+from trio_collector.feed.context import FeedContext, LineContext
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.limits.exchange_limits import ExchangeLimits
+from trio_collector.feed.monitor import ACK_S
+from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.receiver import READS_WAITING
 from trio_collector.feed.session import (
     AGE_MARGIN_S,
     AGE_SPREAD,
     CONNECT_S,
     Session,
 )
-from trio_collector.feed.standing import ACK_S
 from trio_collector.feed.task import run_feed
-from trio_collector.feed.venue import Venue
+from trio_collector.telemetry import metrics
 
 Build = Callable[..., bytes]
-MakeConnection = Callable[..., Connection]
+MakeConnection = Callable[..., ConnectionPlan]
 
 START_US = 1_700_000_000_000_000
 BUDGET_BYTES = 1 << 20
@@ -181,35 +181,37 @@ class Scene:
             budget=self.budget,
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             connect=self.connect,
-            venues={"scripted": Venue(Limits(connects=(), topics_per_connection=100))},
+            exchange_limits={
+                "scripted": ExchangeLimits(Limits(connects=(), topics_per_connection=100))
+            },
             drifts={"scripted": self._drift},
             stop=self.stop,
             now_us=lambda: START_US + round(trio.current_time() * 1e6),
             random=lambda: self.dice,
         )
 
-    async def wait_relief(self, connection: Connection, **websocket: Any) -> float:
+    async def wait_relief(self, connection: ConnectionPlan, **websocket: Any) -> float:
         """Live one session until it wants to be relieved; return how long that took."""
         started = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self.live, connection, **websocket))
             await wait_all_tasks_blocked()
             assert self.session is not None
-            await self.session.wants_relief.wait()
+            await self.session.wants_handover.wait()
             lasted_s = trio.current_time() - started
-            self.session.end(SessionEnded(Ending.HANDOVER))
+            self.session.end(SessionEnded(EndReason.HANDOVER))
         return lasted_s
 
-    async def live(self, connection: Connection, **websocket: Any) -> SessionEnded:
+    async def live(self, connection: ConnectionPlan, **websocket: Any) -> SessionEnded:
         """Live one session; return its end. Whatever ended it, the connection is closed."""
         adapter = connection.adapter
-        given = LegContext(
+        given = LineContext(
             connection=connection,
             feeds=self.context(**websocket),
             to_writer=self.to_writer,
-            arbiter=Arbiter(adapter.same_ids, adapter.contiguous, trio.current_time),
-            bases=Bases(),
-            rhythms=connection.open_rhythms(),
+            arbiter=LineArbiter(adapter.global_ids, adapter.contiguous_ids, trio.current_time),
+            snapshots=BookSnapshots(),
+            timeouts=connection.open_timeouts(),
         )
         self.session = session = Session(given, number=1, topics=list(connection.topics))
         with trio.fail_after(2 * DAY_S):
@@ -271,7 +273,7 @@ async def test_rows_and_ledger_of_a_session(
     scene.script(script)
     ending = await scene.live(make_connection("trade btc"))
     batches = scene.take()
-    assert (ending.reason, ending.code) == (Ending.CLOSE_FRAME, 1001)
+    assert (ending.reason, ending.code) == (EndReason.CLOSE_FRAME, 1001)
     assert told(batches) == ["subscribed", "live", "disconnected"]
     assert frames(batches, DataType.TRADE) == [b"trade btc 1", b"trade btc 2"]
     assert [batch.received_us - START_US for batch in batches if batch.rows] == sorted(
@@ -374,7 +376,7 @@ async def test_refused_topics_are_taken_apart_one_by_one(
     scene.script(script)
     connection = make_connection("trade btc", "trade bad", "trade eth", has_ids=False)
     ending = await scene.live(connection)
-    assert ending.reason == Ending.STREAM_ENDED
+    assert ending.reason == EndReason.STREAM_ENDED
     assert scene.peers[0].heard[1:] == ["sub - trade btc", "sub - trade bad", "sub - trade eth"]
     rows = [(row["event"], b.stream.symbol) for row, b in _with_batches(scene.take())]
     assert rows == [
@@ -419,7 +421,7 @@ async def test_a_wish_of_the_exchange_is_sent_back(
         await peer.vanish()
 
     scene.script(script)
-    assert (await scene.live(make_connection())).reason == Ending.STREAM_ENDED
+    assert (await scene.live(make_connection())).reason == EndReason.STREAM_ENDED
 
 
 # Ends by refusal and silence.
@@ -436,7 +438,7 @@ async def test_everything_refused_ends_the_session(
 
     scene.script(script)
     ending = await scene.live(make_connection())
-    assert (ending.reason, ending.detail) == (Ending.SUBSCRIBE_FAILED, "closed for today")
+    assert (ending.reason, ending.detail) == (EndReason.SUBSCRIBE_FAILED, "closed for today")
     assert told(scene.take()) == ["rejected"]
 
 
@@ -452,7 +454,7 @@ async def test_no_answer_to_a_subscription(
 
     scene.script(script)
     ending = await scene.live(make_connection("trade btc", "trade eth"))
-    assert ending.reason == Ending.SUBSCRIBE_FAILED
+    assert ending.reason == EndReason.SUBSCRIBE_FAILED
     assert ending.detail == "no answer within 10 s to the subscription of eth trade"
     assert trio.current_time() == ACK_S
 
@@ -473,7 +475,7 @@ async def test_heartbeats_do_not_keep_a_dead_feed(
     assert scene.session is not None
     leaving = scene.session.leaving
     assert leaving is not None
-    assert (leaving.reason, leaving.detail) == (Ending.DATA_TIMEOUT, "no data for 90 s")
+    assert (leaving.reason, leaving.detail) == (EndReason.DATA_TIMEOUT, "no data for 90 s")
 
 
 async def test_a_pause_that_is_over(
@@ -526,7 +528,7 @@ async def test_one_silent_topic_does_not_end_the_session(
 
     scene.script(script)
     ending = await scene.live(make_connection("trade btc", "trade eth"))
-    assert ending.reason == Ending.STREAM_ENDED
+    assert ending.reason == EndReason.STREAM_ENDED
     stale = [b.stream.symbol for row, b in _with_batches(scene.take()) if row["event"] == "stale"]
     assert stale == ["eth"]
 
@@ -543,7 +545,7 @@ async def test_a_dead_connection(
 
     scene.script(script)
     ending = await scene.live(make_connection())
-    assert (ending.reason, ending.detail) == (Ending.DEAD_TIMEOUT, "no byte for 30 s")
+    assert (ending.reason, ending.detail) == (EndReason.DEAD_TIMEOUT, "no byte for 30 s")
     assert trio.current_time() == 10 + DEAD_S
     assert ledger(scene.take())[-1]["latest_us"] == START_US + 10_000_000
 
@@ -562,7 +564,7 @@ async def test_pings_of_the_exchange_keep_a_quiet_connection(
 
     scene.script(script)
     ending = await scene.live(make_connection(data_timeout_s=1000))
-    assert ending.reason == Ending.STREAM_ENDED
+    assert ending.reason == EndReason.STREAM_ENDED
     assert trio.current_time() == 200
 
 
@@ -604,7 +606,7 @@ async def test_an_unanswered_ping(
     keepalive = Keepalive("frame", 20)
     connection = make_connection(keepalive=keepalive, sends_acks=False, data_timeout_s=1000)
     ending = await scene.live(connection, message_timeout_secs=120)
-    assert ending.reason == Ending.PING_FAILED
+    assert ending.reason == EndReason.PING_FAILED
     assert trio.current_time() == 40
 
 
@@ -629,9 +631,9 @@ async def _shake_hands(stream: trio.abc.Stream) -> bytes:
 @pytest.mark.parametrize(
     ("code", "words", "reason"),
     [
-        (1001, "going away", Ending.CLOSE_FRAME),
-        (4004, "no data", Ending.CLOSE_FRAME),
-        (1000, None, Ending.CLOSE_FRAME),
+        (1001, "going away", EndReason.CLOSE_FRAME),
+        (4004, "no data", EndReason.CLOSE_FRAME),
+        (1000, None, EndReason.CLOSE_FRAME),
     ],
 )
 async def test_a_goodbye_is_kept(
@@ -668,7 +670,7 @@ async def test_a_connection_that_breaks(
 
     scene.script(script)
     ending = await scene.live(make_connection())
-    assert (ending.reason, ending.code) == (Ending.STREAM_ENDED, None)
+    assert (ending.reason, ending.code) == (EndReason.STREAM_ENDED, None)
     assert frames(scene.take(), DataType.TRADE) == [b"trade btc 1"]
 
 
@@ -693,7 +695,7 @@ async def test_what_is_no_websocket(
 
     scene.script(script)
     ending = await scene.live(make_connection())
-    assert (ending.reason, ending.code) == (Ending.PROTOCOL_ERROR, code)
+    assert (ending.reason, ending.code) == (EndReason.PROTOCOL_ERROR, code)
     assert frames(scene.take(), DataType.TRADE) == [b"trade btc 1"]
 
 
@@ -765,8 +767,8 @@ async def test_a_blocked_country(
 ) -> None:
     """451 ends the session with its meaning and with the address to try; the ledger has it."""
     scene.answer(_http(b"451 Unavailable For Legal Reasons"))
-    ending = await scene.live(make_connection(alternative_url="wss://other.test"))
-    assert (ending.reason, ending.code) == (Ending.REJECTED_HANDSHAKE, 451)
+    ending = await scene.live(make_connection(fallback_url="wss://other.test"))
+    assert (ending.reason, ending.code) == (EndReason.REJECTED_HANDSHAKE, 451)
     assert "not served in this country; try base_url = 'wss://other.test'" in ending.detail
     (row,) = ledger(scene.take())
     assert (row["event"], row["reason"]) == ("disconnected", "rejected_handshake")
@@ -779,7 +781,7 @@ async def test_too_many_requests(
     """429 carries how long the exchange wants to be left alone."""
     scene.answer(_http(b"429 Too Many Requests", b"Retry-After: 77"))
     ending = await scene.live(make_connection())
-    assert (ending.reason, ending.retry_after_s) == (Ending.REJECTED_HANDSHAKE, 77)
+    assert (ending.reason, ending.retry_after_s) == (EndReason.REJECTED_HANDSHAKE, 77)
 
 
 async def test_a_silent_handshake(
@@ -792,7 +794,7 @@ async def test_a_silent_handshake(
 
     scene.answer(answer)
     ending = await scene.live(make_connection())
-    assert ending.reason == Ending.CONNECT_FAILED
+    assert ending.reason == EndReason.CONNECT_FAILED
     assert ending.detail == "no WebSocket at ws://exchange.test/feed within 10 s"
     assert trio.current_time() == CONNECT_S
 
@@ -812,7 +814,7 @@ async def test_garbage_instead_of_http(
 
     scene.answer(answer)
     ending = await scene.live(make_connection())
-    assert ending.reason == Ending.PROTOCOL_ERROR
+    assert ending.reason == EndReason.PROTOCOL_ERROR
 
 
 async def test_a_connection_that_cannot_be_made(
@@ -824,12 +826,12 @@ async def test_a_connection_that_cannot_be_made(
     """What the way to the exchange says is the end; rows of the ledger say so, too."""
 
     async def refuse(_url: str, _ssl_context: ssl.SSLContext) -> trio.abc.Stream:
-        raise SessionEnded(Ending.TLS_ERROR, "exchange.test: certificate expired")
+        raise SessionEnded(EndReason.TLS_ERROR, "exchange.test: certificate expired")
 
     monkeypatch.setattr(scene, "connect", refuse)
     ending = await scene.live(make_connection())
     assert (ending.reason, ending.detail) == (
-        Ending.TLS_ERROR,
+        EndReason.TLS_ERROR,
         "exchange.test: certificate expired",
     )
     assert told(scene.take()) == ["disconnected"]
@@ -871,7 +873,7 @@ async def test_too_many_unreadable_frames(
 
     scene.script(script)
     ending = await scene.live(make_connection())
-    assert ending.reason == Ending.BREAKER
+    assert ending.reason == EndReason.BREAKER
     batches = scene.take()
     assert len(frames(batches, DataType.UNPARSED)) >= 99  # the ack was the first of a hundred
     assert [event for event in told(batches) if event == "breaker"] == ["breaker"]
@@ -916,7 +918,7 @@ async def test_a_bug_ends_one_session_and_loses_no_frame(
     scene.script(script)
     with capture_logs() as entries:
         ending = await scene.live(make_connection())
-    assert (ending.reason, ending.detail) == (Ending.BUG, "KeyError('a bug in the adapter')")
+    assert (ending.reason, ending.detail) == (EndReason.BUG, "KeyError('a bug in the adapter')")
     (entry,) = [entry for entry in entries if entry["event"] == "bug in a session"]
     assert (entry["log_level"], entry["exc_info"]) == ("error", True)
     batches = scene.take()
@@ -940,7 +942,7 @@ async def test_a_bug_loses_no_frame_behind_it(
     scene.script(script)
     with capture_logs():
         ending = await scene.live(make_connection())
-    assert ending.reason == Ending.BUG
+    assert ending.reason == EndReason.BUG
     assert frames(scene.take(), DataType.UNPARSED) == [b"bug", b"trade btc 1", b"trade btc 2"]
 
 
@@ -992,7 +994,7 @@ async def test_a_stop_keeps_all_that_was_read(
 
     async def live() -> None:
         ending = await scene.live(make_connection(), message_timeout_secs=1000)
-        assert ending.reason == Ending.STOPPED
+        assert ending.reason == EndReason.STOPPED
         ended.set()
 
     nursery.start_soon(live)
@@ -1032,7 +1034,7 @@ async def test_the_first_reason_stands(
 
     scene.script(script)
     nursery.start_soon(stop)
-    assert (await scene.live(make_connection())).reason == Ending.STOPPED
+    assert (await scene.live(make_connection())).reason == EndReason.STOPPED
 
 
 async def test_a_slow_writer_is_not_the_exchanges_silence(
@@ -1058,7 +1060,7 @@ async def test_a_slow_writer_is_not_the_exchanges_silence(
     scene.script(script)
     nursery.start_soon(relieve)
     ending = await scene.live(make_connection(keepalive=Keepalive("frame", 20)))
-    assert ending.reason == Ending.STREAM_ENDED
+    assert ending.reason == EndReason.STREAM_ENDED
     assert seen == [520]
 
 

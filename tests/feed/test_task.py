@@ -12,26 +12,26 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_collector import metrics
 from trio_collector.backoff import JITTER
-from trio_collector.beginnings import Beginnings
 from trio_collector.budget import ByteBudget
-from trio_collector.config import WebsocketSection
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, ConnectionSequence, DataType, Event, Stream, Topic
 from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed import task
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.context import FeedContext, LegContext
-from trio_collector.feed.continuity import Gap
-from trio_collector.feed.ending import Ending
-from trio_collector.feed.leg import HEALTHY_S, RELIEF_S
-from trio_collector.feed.plan import Connection
+from trio_collector.feed.books.segment_starts import SegmentStarts
+from trio_collector.feed.books.snapshots import BookSnapshots
+from trio_collector.feed.context import FeedContext, LineContext
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.continuity.sequence import Gap
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.limits.exchange_limits import ExchangeLimits
+from trio_collector.feed.line import HANDOVER_S, HEALTHY_S
+from trio_collector.feed.plan import ConnectionPlan
 from trio_collector.feed.task import run_feed
-from trio_collector.feed.venue import Venue
+from trio_collector.telemetry import metrics
 
-MakeConnection = Callable[..., Connection]
+MakeConnection = Callable[..., ConnectionPlan]
 
 INITIAL_S, LONGEST_S = 1.0, 60.0
 BTC, ETH = Topic("btc", DataType.TRADE), Topic("eth", DataType.TRADE)
@@ -41,7 +41,7 @@ FOREVER = math.inf
 class Life(NamedTuple):
     """What becomes of one session."""
 
-    reason: Ending = Ending.CLOSE_FRAME
+    reason: EndReason = EndReason.CLOSE_FRAME
     lasted_s: float = 0.0
     carried_s: float = 0.0
     refused: frozenset[Topic] = frozenset()
@@ -57,11 +57,11 @@ class Begun(NamedTuple):
     at: float
     number: int
     topics: list[Topic]
-    leg: int
+    line: int
 
 
-def venue_of(*connects: Rate) -> Venue:
-    return Venue(Limits(connects=connects, topics_per_connection=100))
+def venue_of(*connects: Rate) -> ExchangeLimits:
+    return ExchangeLimits(Limits(connects=connects, topics_per_connection=100))
 
 
 class Lives:
@@ -71,16 +71,16 @@ class Lives:
         self.begun: list[Begun] = []
         self.sessions: list[FakeSession] = []
         self.stop = trio.Event()
-        self.venue = venue_of()
+        self.exchange_limits = venue_of()
         self.dice = random.Random(7)
-        self.beginnings = Beginnings()
+        self.segment_starts = SegmentStarts()
         self.whole_books = True
         self._lives = iter(lives)
 
-    def create(self, given: LegContext, *, number: int, topics: list[Topic]) -> "FakeSession":
-        self.begun.append(Begun(trio.current_time(), number, topics, given.leg))
-        assert given.rhythms.keys() >= set(topics)
-        session = FakeSession(next(self._lives), self.stop, given.arbiter, given.bases, number)
+    def create(self, given: LineContext, *, number: int, topics: list[Topic]) -> "FakeSession":
+        self.begun.append(Begun(trio.current_time(), number, topics, given.line))
+        assert given.timeouts.keys() >= set(topics)
+        session = FakeSession(next(self._lives), self.stop, given.arbiter, given.snapshots, number)
         self.sessions.append(session)
         return session
 
@@ -90,7 +90,7 @@ class Lives:
         ends = [start + lasted for start, lasted in zip(starts, lasted_s, strict=False)]
         return [start - end for start, end in zip(starts[1:], ends, strict=False)]
 
-    async def run(self, connection: Connection) -> None:
+    async def run(self, connection: ConnectionPlan) -> None:
         """Run the feed until it ends, and check that it has closed its way to the writer."""
         context = FeedContext(
             websocket=WebsocketSection(
@@ -100,9 +100,9 @@ class Lives:
             ),
             budget=ByteBudget(1),
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            venues={"scripted": self.venue},
+            exchange_limits={"scripted": self.exchange_limits},
             drifts={},
-            beginnings=self.beginnings,
+            segment_starts=self.segment_starts,
             stop=self.stop,
             now_us=lambda: 0,
             random=self.dice.random,
@@ -118,14 +118,19 @@ class FakeSession:
     """Lives as `life` says, or until `stop`; as STOPPED, which it is told last, it sets that."""
 
     def __init__(
-        self, life: Life, stop: trio.Event, arbiter: Arbiter, bases: Bases, number: int
+        self,
+        life: Life,
+        stop: trio.Event,
+        arbiter: LineArbiter,
+        snapshots: BookSnapshots,
+        number: int,
     ) -> None:
         self.arbiter = arbiter
-        self.bases = bases
+        self.snapshots = snapshots
         self.number = number
         self.carried_s = life.carried_s
         self.refused = set(life.refused)
-        self.wants_relief = trio.Event()
+        self.wants_handover = trio.Event()
         self.relieved: list[int] = []  # the numbers of those that it has relieved
         self.needed: list[Topic] = []  # books
         self.ended_at = FOREVER
@@ -142,23 +147,23 @@ class FakeSession:
 
     @property
     def leaving(self) -> SessionEnded | None:
-        return SessionEnded(Ending.HANDOVER) if self.wants_relief.is_set() else None
+        return SessionEnded(EndReason.HANDOVER) if self.wants_handover.is_set() else None
 
     def lags(self, _other: "FakeSession") -> list[Topic]:
         return [BTC] if trio.current_time() < self._began + self._life.carries_s else []
 
-    def note_relieved(self, other: "FakeSession") -> None:
+    def note_handover(self, other: "FakeSession") -> None:
         self.relieved.append(other.number)
 
     def need_book(self, topic: Topic) -> None:
         self.needed.append(topic)
 
     async def run(self) -> SessionEnded:
-        if self._life.reason == Ending.STOPPED:
+        if self._life.reason == EndReason.STOPPED:
             self._stop.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_stop)
-            nursery.start_soon(self._ask_relief)
+            nursery.start_soon(self._ask_handover)
             with trio.move_on_after(self._life.lasted_s):
                 await self._ended.wait()
             nursery.cancel_scope.cancel()
@@ -167,11 +172,11 @@ class FakeSession:
 
     async def _watch_stop(self) -> None:
         await self._stop.wait()
-        self.end(SessionEnded(Ending.STOPPED))
+        self.end(SessionEnded(EndReason.STOPPED))
 
-    async def _ask_relief(self) -> None:
+    async def _ask_handover(self) -> None:
         await trio.sleep(self._life.asks_relief_s)
-        self.wants_relief.set()
+        self.wants_handover.set()
 
 
 @pytest.fixture
@@ -179,7 +184,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lives]:
     """Make the sessions of a feed live as told; the one after them is the end of the collector."""
 
     def make(*lives: Life) -> Lives:
-        sessions = Lives(*lives, Life(Ending.STOPPED))
+        sessions = Lives(*lives, Life(EndReason.STOPPED))
         monkeypatch.setattr(task, "Session", sessions.create)
         return sessions
 
@@ -195,9 +200,9 @@ async def test_sessions_follow_on_each_other(
     """After each end comes the next session, with the next number, until the collector stops."""
     reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
     before = reconnects._value.get()
-    sessions = live(*[Life(reason) for reason in Ending if reason != Ending.STOPPED])
+    sessions = live(*[Life(reason) for reason in EndReason if reason != EndReason.STOPPED])
     await sessions.run(make_connection("trade btc", "orderbook btc"))
-    count = len(Ending)
+    count = len(EndReason)
     assert [begun.number for begun in sessions.begun] == list(range(1, count + 1))
     assert reconnects._value.get() == before + count - 1  # once for each market
 
@@ -206,7 +211,7 @@ async def test_failures_back_off(
     autojump_clock: MockClock, live: Live, make_connection: MakeConnection
 ) -> None:
     """The delay doubles from the first to the longest, give or take a quarter, and goes on."""
-    sessions = live(*[Life(Ending.CONNECT_FAILED)] * 12)
+    sessions = live(*[Life(EndReason.CONNECT_FAILED)] * 12)
     await sessions.run(make_connection())
     delays = sessions.delays(*[0.0] * 12)
     for number, delay_s in enumerate(delays):
@@ -253,15 +258,15 @@ async def test_a_relief_that_fails(
     """The first session stays, and another one is tried, ever more seldom, until one carries."""
     sessions = live(
         Life(lasted_s=FOREVER, asks_relief_s=1000),
-        Life(Ending.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
-        Life(Ending.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
+        Life(EndReason.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
+        Life(EndReason.CONNECT_FAILED, lasted_s=1, carries_s=FOREVER),
         Life(lasted_s=FOREVER, carries_s=FOREVER),
         Life(lasted_s=FOREVER, carries_s=1),
     )
     nursery.start_soon(sessions.run, make_connection())
     await trio.sleep(3000)
     starts = [begun.at - 1000 for begun in sessions.begun[1:]]
-    assert starts == pytest.approx([0, 2, 5, 5 + RELIEF_S + 4], rel=0.25)
+    assert starts == pytest.approx([0, 2, 5, 5 + HANDOVER_S + 4], rel=0.25)
     assert [session.ended_at < 3000 for session in sessions.sessions] == [True] * 4 + [False]
     assert sessions.sessions[0].ended_at == pytest.approx(sessions.begun[-1].at + 1, abs=0.2)
     assert sessions.sessions[-1].relieved == [1]
@@ -300,12 +305,12 @@ async def test_who_is_cut_off_connects_before_who_is_relieved(
     """Of two that wait for their turn, the one without data goes first, though it asks later."""
     forever = [Life(lasted_s=FOREVER)] * 3
     sessions = live(Life(lasted_s=FOREVER, asks_relief_s=250), Life(lasted_s=190), *forever)
-    sessions.venue = venue_of(Rate(1, 100.0))
+    sessions.exchange_limits = venue_of(Rate(1, 100.0))
     for topic in ("trade btc", "trade eth"):  # they connect at 0 s and 110 s
         nursery.start_soon(sessions.run, make_connection(topic))
         await wait_all_tasks_blocked()
     await trio.sleep(120)
-    await sessions.venue.connect_turn(0.0)  # somebody else takes the turn at 220 s
+    await sessions.exchange_limits.connect_turn(0.0)  # somebody else takes the turn at 220 s
     await trio.sleep(300)
     assert [begun.topics for begun in sessions.begun] == [[BTC], [ETH], [ETH], [BTC]]
     assert sessions.begun[2].at == pytest.approx(330)
@@ -317,13 +322,13 @@ async def test_two_legs(
 ) -> None:
     """Two sessions live side by side with one arbiter; when one ends, the other stays."""
     sessions = live(Life(lasted_s=FOREVER), Life(lasted_s=100), Life(lasted_s=FOREVER))
-    connection = msgspec.structs.replace(make_connection(), legs=2)
+    connection = msgspec.structs.replace(make_connection(), lines=2)
     reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
     before = reconnects._value.get()
     nursery.start_soon(sessions.run, connection)
     await trio.sleep(1000)
     assert [begun.number for begun in sessions.begun] == [1, 2, 3]
-    first, second, third = (begun.leg for begun in sessions.begun)
+    first, second, third = (begun.line for begun in sessions.begun)
     assert {first, second} == {0, 1}
     assert third == second
     assert sessions.sessions[0].ended_at == FOREVER
@@ -336,7 +341,7 @@ async def test_a_ban_holds_for_all(
     autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
 ) -> None:
     """An address that is told to stay away connects for no other feed, either."""
-    banned = Life(Ending.REJECTED_HANDSHAKE, code=418, retry_after_s=600)
+    banned = Life(EndReason.REJECTED_HANDSHAKE, code=418, retry_after_s=600)
     sessions = live(banned, Life(lasted_s=10), *[Life(lasted_s=FOREVER)] * 2)
     for _ in range(2):
         nursery.start_soon(sessions.run, make_connection())
@@ -350,16 +355,16 @@ async def test_a_file_that_begins_without_its_book(
 ) -> None:
     """The book is asked for when a segment has begun without one, and only then."""
     sessions = live(Life(lasted_s=FOREVER))
-    connection = make_connection("orderbook btc", "trade btc", has_delta_books=True)
+    connection = make_connection("orderbook btc", "trade btc", has_incremental_books=True)
     nursery.start_soon(sessions.run, connection)
     await trio.sleep(1)
     (session,) = sessions.sessions
     book, stream = Topic("btc", DataType.ORDERBOOK), Stream("scripted", "btc", DataType.ORDERBOOK)
-    session.bases.note(book, 100)
-    sessions.beginnings.tell(stream, 100)
-    sessions.beginnings.tell(stream._replace(data_type=DataType.TRADE), 200)
+    session.snapshots.note(book, 100)
+    sessions.segment_starts.tell(stream, 100)
+    sessions.segment_starts.tell(stream._replace(data_type=DataType.TRADE), 200)
     assert session.needed == []
-    sessions.beginnings.tell(stream, 101)
+    sessions.segment_starts.tell(stream, 101)
     assert session.needed == [book]
     sessions.stop.set()
 
@@ -370,10 +375,10 @@ async def test_whole_books_are_turned_off(
     """With `whole_books = false` a file begins as it comes."""
     sessions = live(Life(lasted_s=FOREVER))
     sessions.whole_books = False
-    connection = make_connection("orderbook btc", has_delta_books=True)
+    connection = make_connection("orderbook btc", has_incremental_books=True)
     nursery.start_soon(sessions.run, connection)
     await trio.sleep(1)
-    sessions.beginnings.tell(Stream("scripted", "btc", DataType.ORDERBOOK), 101)
+    sessions.segment_starts.tell(Stream("scripted", "btc", DataType.ORDERBOOK), 101)
     assert sessions.sessions[0].needed == []
     sessions.stop.set()
 
@@ -382,7 +387,7 @@ async def test_retry_after_is_heeded(
     autojump_clock: MockClock, live: Live, make_connection: MakeConnection
 ) -> None:
     """What the exchange asks for outranks the longest delay; less than the delay changes nothing."""
-    rejected = Ending.REJECTED_HANDSHAKE
+    rejected = EndReason.REJECTED_HANDSHAKE
     sessions = live(Life(rejected, retry_after_s=300), Life(rejected, retry_after_s=0.01))
     await sessions.run(make_connection())
     long_s, short_s = sessions.delays(0, 0)
@@ -403,7 +408,7 @@ async def test_when_all_is_refused_all_is_tried_again(
     autojump_clock: MockClock, live: Live, make_connection: MakeConnection
 ) -> None:
     """With nothing left to ask for, everything is asked for again after the longest delay."""
-    failed = Ending.SUBSCRIBE_FAILED
+    failed = EndReason.SUBSCRIBE_FAILED
     sessions = live(
         Life(failed, refused=frozenset({BTC})),
         Life(failed, refused=frozenset({ETH})),
@@ -425,7 +430,7 @@ async def test_what_a_session_leaves_to_the_next(
     """The ids of streams are kept over sessions, the count of a connection's frames is not."""
     sessions = live(Life(lasted_s=10))
     await sessions.run(make_connection())
-    first, second = (each.arbiter.open_lane(lambda: None) for each in sessions.sessions)
+    first, second = (each.arbiter.open_input(lambda: None) for each in sessions.sessions)
     assert first.check_connection(ConnectionSequence(7)) is None
     assert second.check_connection(ConnectionSequence(0)) is None
     trades = DataType.TRADE
@@ -439,7 +444,7 @@ async def test_connects_share_the_exchanges_limit(
 ) -> None:
     """All feeds of an exchange together connect no faster than it allows."""
     sessions = live(*[Life(lasted_s=math.inf)] * 5)
-    sessions.venue = venue_of(Rate(2, 1.0))
+    sessions.exchange_limits = venue_of(Rate(2, 1.0))
     for _ in range(5):
         nursery.start_soon(sessions.run, make_connection())
     await trio.sleep(10)
@@ -454,7 +459,7 @@ async def test_reliefs_keep_to_the_limit_too(
 ) -> None:
     """To relieve a session takes a connect, which waits for its turn."""
     sessions = live(*[Life(lasted_s=FOREVER, asks_relief_s=HEALTHY_S)] * 10)
-    sessions.venue = venue_of(Rate(1, 100.0))
+    sessions.exchange_limits = venue_of(Rate(1, 100.0))
     nursery.start_soon(sessions.run, make_connection())
     await trio.sleep(250)
     starts = [begun.at for begun in sessions.begun]
@@ -467,7 +472,7 @@ async def test_reliefs_keep_to_the_limit_too(
     ("lives", "stops_at"),
     [
         ([Life(lasted_s=math.inf)], 5.0),  # in a session
-        ([Life(Ending.REJECTED_HANDSHAKE, retry_after_s=1e6)], 5.0),  # between two
+        ([Life(EndReason.REJECTED_HANDSHAKE, retry_after_s=1e6)], 5.0),  # between two
     ],
 )
 async def test_a_stop_ends_the_feed(
@@ -496,8 +501,8 @@ async def test_a_stop_before_the_first_session(
 ) -> None:
     """A feed that waits for its first connect when the stop comes never connects."""
     sessions = live()
-    sessions.venue = venue_of(Rate(1, 100.0))
-    await sessions.venue.connect_turn(0)
+    sessions.exchange_limits = venue_of(Rate(1, 100.0))
+    await sessions.exchange_limits.connect_turn(0)
     sessions.stop.set()
     await sessions.run(make_connection())
     assert sessions.begun == []

@@ -1,6 +1,6 @@
 """Lets hypothesis write messages for the adapters to read, as many as one likes.
 
-    python tests/fuzz/fuzz_adapters.py --messages 100000 --seed 1 [--only okx]
+    python -m tests.fuzz.fuzz_adapters --messages 100000 --seed 1 [--only okx]
 
 A message is a real one that was damaged, or JSON from the words of its exchange, or any bytes.
 Damage knows the structure (fields that are left out, come twice, have another name, type or place,
@@ -28,15 +28,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import DataType, Event, Foreign, Parsed
+from trio_collector.events import DataType, Event, Parsed, UnknownMessage
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.exchanges.binance import Binance
 from trio_collector.exchanges.bybit import Bybit
 from trio_collector.exchanges.coinbase import Coinbase
 from trio_collector.exchanges.okx import Okx
 from trio_collector.exchanges.upbit import Upbit
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.reading import FrameReader
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.decoder import FrameDecoder
 from trio_collector.layout import encode_name
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -348,13 +348,15 @@ def require_sound(parsed: Parsed, frame: bytes) -> None:
 
 def require_kept(adapter: Adapter, frames: list[bytes], found: list[Parsed | None]) -> None:
     """Require that through FrameReader every frame is where it belongs, and nowhere else."""
-    lane = Arbiter(adapter.same_ids, adapter.contiguous, lambda: 0.0).open_lane(lambda: None)
-    rows = FrameReader(adapter, [], lane).read(1, frames)
+    source = LineArbiter(adapter.global_ids, adapter.contiguous_ids, lambda: 0.0).open_input(
+        lambda: None
+    )
+    rows = FrameDecoder(adapter, [], source).read(1, frames)
     expected: Counter[tuple[str, str, bytes]] = Counter()
     for frame, parsed in zip(frames, found, strict=True):
         events = [item for item in parsed or () if isinstance(item, Event)]
         expected.update((event.symbol, event.data_type, frame) for event in events)
-        if parsed is None or any(isinstance(item, Foreign) for item in parsed):
+        if parsed is None or any(isinstance(item, UnknownMessage) for item in parsed):
             expected["_connection", DataType.UNPARSED, frame] += 1
     kept = Counter(
         (batch.stream.symbol, batch.stream.data_type, frame)
@@ -372,7 +374,7 @@ def kind_of(parsed: Parsed | None) -> str:
         return "unreadable"
     if any(isinstance(item, Event) for item in parsed):
         return "event"
-    return "foreign" if any(isinstance(item, Foreign) for item in parsed) else "control"
+    return "foreign" if any(isinstance(item, UnknownMessage) for item in parsed) else "control"
 
 
 def run(name: str, wanted: int, seed: int) -> Tally:

@@ -1,6 +1,6 @@
 """Compares splitter and wsproto on random connections, for as long as one likes.
 
-    python tests/fuzz/fuzz_frames.py --seconds 60 --seed 1
+    python -m tests.fuzz.fuzz_frames --seconds 60 --seed 1
 
 A connection is a run of frames, some of them odd, some with flipped bytes, in random pieces. The
 first one that reads differently is printed with its seed, and the exit code is 1. The reference is

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from trio_collector.simulator import Simulation, Simulator, serve_simulator
-from trio_collector.simulator.market import Market
-from trio_collector.simulator.rest import true_book
+from trio_collector.simulator.markets.market import Market
+from trio_collector.simulator.net.rest import true_book
 
 Side = dict[Decimal, Decimal]
 

@@ -13,7 +13,7 @@ import pytest
 import trio_websocket
 
 from trio_collector.simulator import Fault, FaultScript, Kind, Simulation, Simulator
-from trio_collector.simulator.market import Market
+from trio_collector.simulator.markets.market import Market
 
 Side = dict[Decimal, Decimal]
 Apply = Callable[[Side, Any], None]
@@ -49,9 +49,9 @@ async def test_spliced_by_the_documented_rule(
     simulator = await start(
         Simulation(tick_s=0.005, books_per_s=500, trades_per_s=0, faults=FaultScript(faults=faults))
     )
-    venue = simulator.venues["binance"]
-    market = venue.markets["BTCUSDT"]
-    venue.step(venue.stepped_ms + 100)  # so that something has happened since the start
+    exchange = simulator.exchanges["binance"]
+    market = exchange.markets["BTCUSDT"]
+    exchange.step(exchange.stepped_ms + 100)  # so that something has happened since the start
     url = simulator.base_url("binance") + "/stream"
     async with trio_websocket.open_websocket_url(url) as client:
         await client.send_message('{"method":"SUBSCRIBE","params":["btcusdt@depth@100ms"],"id":1}')

@@ -6,13 +6,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from trio_collector.events import ConnectionSequence, Event, FeedType, Foreign, Parsed, Rejection
+from trio_collector.config.markets import Market
+from trio_collector.events import (
+    ConnectionSequence,
+    Event,
+    FeedType,
+    Parsed,
+    Rejection,
+    UnknownMessage,
+)
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Adapter, Subscription
-from trio_collector.markets import Market
-from trio_collector.simulator import DEFAULT_VENUES, Simulation
+from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame
+from trio_collector.simulator.net.frames import Frame
 
 MARKETS = [
     {"exchange": "binance"},
@@ -31,7 +38,7 @@ MARKETS = [
 
 def converse(options: dict[str, Any]) -> tuple[Adapter, list[Frame]]:
     """Let an adapter subscribe to all markets of its exchange and listen for some seconds."""
-    symbols = DEFAULT_VENUES[options["exchange"]]
+    symbols = DEFAULT_EXCHANGES[options["exchange"]]
     url = f"ws://127.0.0.1:1/{options['exchange']}"
     fields = {**options, "symbols": symbols, "base_url": url}
     adapter = create_adapter(msgspec.convert(fields, Market))
@@ -56,7 +63,7 @@ def test_adapters_understand_what_the_simulator_says(options: dict[str, Any]) ->
         assert [(event.symbol, event.data_type) for event in events] == [
             (stream.symbol, stream.data_type) for stream in frame.streams
         ]
-        assert not any(isinstance(item, Rejection | Foreign) for item in said)
+        assert not any(isinstance(item, Rejection | UnknownMessage) for item in said)
     assert find_gaps(parsed) == []
     assert len({stream for frame in frames for stream in frame.streams}) == 4
 

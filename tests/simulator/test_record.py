@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.simulator.frames import Fate, Frame, StreamKey, foreign_frame, lost, unsent
+from trio_collector.simulator.net.frames import Fate, Frame, StreamKey, foreign_frame, lost, unsent
 from trio_collector.simulator.record import Entry, SentRecord, read_entries
 
 BOOK = StreamKey("coinbase", "btcusd", "orderbook")

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from trio_collector.config.markets import Market
 from trio_collector.events import Ack, ConnectionSequence, DataType, Event, FeedType, Rejection
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Adapter, Subscription
-from trio_collector.markets import Market
-from trio_collector.simulator import DEFAULT_VENUES, Simulation
+from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame
+from trio_collector.simulator.net.frames import Frame
 
 SETTINGS = Simulation(books_per_s=50, trades_per_s=50)
 
@@ -23,11 +23,11 @@ class Talk:
 
     def __init__(self, exchange: str, **options: Any) -> None:
         url = f"ws://127.0.0.1:1/{exchange}"
-        fields = {"exchange": exchange, "symbols": DEFAULT_VENUES[exchange], "base_url": url}
+        fields = {"exchange": exchange, "symbols": DEFAULT_EXCHANGES[exchange], "base_url": url}
         self.adapter: Adapter = create_adapter(msgspec.convert({**fields, **options}, Market))
         path = urllib.parse.urlsplit(self.adapter.websocket_url()).path
         self.conversation = Conversation(path, SETTINGS)
-        self.symbols = DEFAULT_VENUES[exchange]
+        self.symbols = DEFAULT_EXCHANGES[exchange]
         self.said: list[Any] = []
 
     def hear(self, frames: list[Frame]) -> None:
@@ -114,7 +114,7 @@ def test_binance_acks_both_and_goes_on() -> None:
     heard = conversation.wait(1_000)
     assert heard
     assert all(b"ethusdt@trade" in frame.payload for frame in heard)
-    market = conversation.venue.markets["BTCUSDT"]
+    market = conversation.exchange.markets["BTCUSDT"]
     last_id = market.book(0).last_id
     (granted,) = conversation.say(both % ("SUBSCRIBE", 4))
     assert granted.payload == b'{"result":null,"id":4}'
@@ -127,7 +127,7 @@ def test_binance_acks_both_and_goes_on() -> None:
 def test_two_connections_hear_the_same(exchange: str) -> None:
     """Ids and bytes are the venue's; a second connection, whenever it came, gets the same."""
     talk = Talk(exchange)
-    other = Conversation(talk.conversation.dialect.target, venue=talk.conversation.venue)
+    other = Conversation(talk.conversation.dialect.target, exchange=talk.conversation.exchange)
     wanted = [Subscription(symbol, feed) for symbol in talk.symbols[:2] for feed in FeedType]
     requests = talk.adapter.build_subscribe_messages(wanted)
     for request in requests:

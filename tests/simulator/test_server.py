@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from trio_collector.simulator import EXCHANGES, Simulation, Simulator, run_simulator
-from trio_collector.simulator.frames import plain_symbol
-from trio_collector.simulator.recorded import read_lines
+from trio_collector.simulator.markets.recorded import read_lines
+from trio_collector.simulator.net.frames import plain_symbol
 
 Start = Callable[[Simulation], Awaitable[Simulator]]
 
@@ -320,7 +320,7 @@ async def test_a_message_without_end_is_refused(start: Start) -> None:
 
 async def test_a_venue_that_is_not_simulated_is_not_there(start: Start) -> None:
     """Only the exchanges of the settings can be connected to."""
-    simulator = await start(Simulation(venues={"okx": ("BTC-USDT",)}))
+    simulator = await start(Simulation(exchanges={"okx": ("BTC-USDT",)}))
     async with await trio.open_tcp_stream("127.0.0.1", simulator.port) as stream:
         await stream.send_all(upgrade("/coinbase"))
         received = b"".join([bytes(part) async for part in stream])
@@ -330,7 +330,7 @@ async def test_a_venue_that_is_not_simulated_is_not_there(start: Start) -> None:
 def test_an_unknown_exchange_is_refused() -> None:
     """Settings that name another exchange are wrong."""
     with pytest.raises(ValueError, match="kraken"):
-        Simulation(venues={"kraken": ("BTC/USD",)})
+        Simulation(exchanges={"kraken": ("BTC/USD",)})
 
 
 async def test_a_port_can_be_chosen_and_is_free_afterwards(nursery: trio.Nursery) -> None:
@@ -363,5 +363,5 @@ async def test_a_simulator_describes_itself(start: Start, is_tls: bool) -> None:
 
 def test_symbols_of_the_default_venues_are_plain_pairs() -> None:
     """The record's keys are the names under which the collector keeps rows."""
-    symbols = {plain_symbol(name) for names in Simulation().venues.values() for name in names}
+    symbols = {plain_symbol(name) for names in Simulation().exchanges.values() for name in names}
     assert symbols == {"btcusdt", "ethusdt", "btcusd", "ethusd", "krwbtc", "krweth"}

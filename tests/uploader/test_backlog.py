@@ -4,9 +4,9 @@ import math
 import random
 from pathlib import Path, PurePosixPath
 
-from trio_collector.errors import StoreRefused, StoreUnavailable
+from trio_collector.errors import StoreRejected, StoreUnavailable
 from trio_collector.uploader.backlog import Backlog, Job
-from trio_collector.uploader.pace import Delays, Rest
+from trio_collector.uploader.retry_schedule import Delays, RetryTimer
 from trio_collector.uploader.spool import SealedFile, Spool
 
 DOWN = StoreUnavailable("down")
@@ -18,13 +18,13 @@ def sealed(first_ms: int) -> SealedFile:
 
 
 def new_job(file: SealedFile) -> Job:
-    return Job(file, Rest(Delays(), random.Random(1)), None)
+    return Job(file, RetryTimer(Delays(), random.Random(1)), None)
 
 
 def backlog_of(*first_ms: int) -> Backlog:
     backlog = Backlog(new_job)
-    backlog.begin_survey()
-    backlog.end_survey(spool_of(*first_ms))
+    backlog.begin_scan()
+    backlog.end_scan(spool_of(*first_ms))
     return backlog
 
 
@@ -72,10 +72,10 @@ def test_what_was_delivered_during_a_survey_is_not_found_again() -> None:
     """A survey takes time: what left the spool meanwhile is not taken on."""
     backlog = backlog_of(1, 2)
     job = start(backlog)
-    known = backlog.begin_survey()
+    known = backlog.begin_scan()
     assert known == {sealed(1).key}
     backlog.note_done(job)
-    backlog.end_survey(spool_of(1, 2))
+    backlog.end_scan(spool_of(1, 2))
     assert start(backlog).sealed == sealed(2)
     assert backlog.start_next(0.0) is None
 
@@ -85,10 +85,10 @@ def test_stuck() -> None:
     backlog = backlog_of(1)
     assert not backlog.is_stuck
     for exc, is_stuck in [
-        (StoreRefused("no"), False),
+        (StoreRejected("no"), False),
         (DOWN, False),
         (OSError("io"), False),
-        (StoreRefused("no"), True),
+        (StoreRejected("no"), True),
     ]:
         job = start(backlog, now=math.inf)
         assert not backlog.is_stuck
@@ -102,7 +102,7 @@ def test_stuck() -> None:
 def test_store_that_is_back() -> None:
     """Files that waited for the store have their turn at once; others go on resting."""
     backlog = backlog_of(1, 2, 3, 4)
-    for exc in (DOWN, StoreRefused("no"), OSError("io")):
+    for exc in (DOWN, StoreRejected("no"), OSError("io")):
         backlog.note_failed(start(backlog), 0.0, exc)
     backlog.wake()
     assert [start(backlog).sealed for _ in range(2)] == [sealed(1), sealed(4)]
@@ -116,7 +116,7 @@ def test_last_chance() -> None:
     backlog.note_failed(job, 0.0, DOWN, is_last_chance=True)
     assert backlog.next_start() > 0
     assert start(backlog, now=10.0) is job
-    backlog.note_failed(job, 10.0, StoreRefused("no"), is_last_chance=True)
+    backlog.note_failed(job, 10.0, StoreRejected("no"), is_last_chance=True)
     assert backlog.next_start() == -math.inf
 
 

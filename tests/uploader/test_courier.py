@@ -13,19 +13,19 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_collector import metrics
-from trio_collector.config import AwsSection, StorageSection
-from trio_collector.errors import StoreError, StoreRefused, StoreUnavailable
-from trio_collector.log import configure_logging
-from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
+from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from trio_collector.config.settings import AwsSection, StorageSection
+from trio_collector.errors import StoreError, StoreRejected, StoreUnavailable
+from trio_collector.logs.setup import configure_logging
+from trio_collector.store.s3 import S3Store
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Workers
 from trio_collector.uploader import spool as spools
 from trio_collector.uploader import task
-from trio_collector.uploader.pace import Delays
-from trio_collector.uploader.s3 import S3Store
+from trio_collector.uploader.retry_schedule import Delays
 from trio_collector.uploader.spool import SealedFile, check_version
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import DELAYS, run_uploader
-from trio_collector.uploader.workers import Workers
 
 Seal = Callable[..., SealedFile]
 Open = Callable[..., S3Store]
@@ -40,24 +40,24 @@ class Delivery:
     """An uploader, the bell that it listens to, and what it says of itself."""
 
     def __init__(self, nursery: trio.Nursery, storage: StorageSection, **options: Any) -> None:
-        self.bell, rings = trio.open_memory_channel[None](1)
+        self.wake_uploader, wakeups = trio.open_memory_channel[None](1)
         self.state = DeliveryState()
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
-        nursery.start_soon(self._run, storage, rings, {"delays": QUICK, **options})
+        nursery.start_soon(self._run, storage, wakeups, {"delays": QUICK, **options})
 
     async def _run(
         self,
         storage: StorageSection,
-        rings: trio.MemoryReceiveChannel[None],
+        wakeups: trio.MemoryReceiveChannel[None],
         options: Mapping[str, Any],
     ) -> None:
         with self.scope:
-            await run_uploader(storage, rings, state=self.state, **options)
+            await run_uploader(storage, wakeups, state=self.state, **options)
         self.ended.set()
 
     async def finish(self) -> None:
-        self.bell.close()
+        self.wake_uploader.close()
         with trio.fail_after(30):
             await self.ended.wait()
 
@@ -291,7 +291,7 @@ async def test_refusal_that_is_mended(
 ) -> None:
     """Once the keys are right, files are delivered without a restart."""
     seal(FIRST_MS)
-    memory_store.befall = failing(StoreRefused("403 SignatureDoesNotMatch"))
+    memory_store.befall = failing(StoreRejected("403 SignatureDoesNotMatch"))
     delivery = start_virtual()
     await wait_all_tasks_blocked()
     said = delivery.state.refusal
@@ -396,7 +396,7 @@ async def test_bucket_is_tried_at_the_start(
     memory_store: Any, start_virtual: Starter, autojump_clock: MockClock
 ) -> None:
     """Before the first file is there the bucket is looked for, and what is wrong with it is told."""
-    memory_store.befall = failing(StoreRefused("403 InvalidAccessKeyId"))
+    memory_store.befall = failing(StoreRejected("403 InvalidAccessKeyId"))
     with capture_logs() as entries:
         delivery = start_virtual()
         await wait_all_tasks_blocked()

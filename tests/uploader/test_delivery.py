@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from trio_collector.errors import StoreError, StoreRefused, StoreUnavailable, WrongContent
-from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
-from trio_collector.uploader import content
-from trio_collector.uploader.content import hash_part
+from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from trio_collector.errors import IntegrityError, StoreError, StoreRejected, StoreUnavailable
+from trio_collector.store import local_file
+from trio_collector.store.local_file import hash_part
+from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.delivery import Upload
-from trio_collector.uploader.s3 import S3Store
 from trio_collector.uploader.spool import SealedFile
 
 Seal = Callable[..., SealedFile]
@@ -93,7 +93,7 @@ async def test_put_that_was_done_all_the_same(
     sealed = seal(FIRST_MS)
     upload = upload_of(sealed)
     bucket.set_faults(FaultScript(plan=(None, fault)))
-    with pytest.raises((StoreUnavailable, WrongContent)):
+    with pytest.raises((StoreUnavailable, IntegrityError)):
         await upload.attempt()
     key, _ = await upload.attempt()
     assert key == sealed.key
@@ -111,7 +111,7 @@ async def test_head_that_lies_after_put(
     sealed = seal(FIRST_MS)
     upload = upload_of(sealed)
     bucket.set_faults(FaultScript(plan=(None, None, fault)))
-    with pytest.raises(WrongContent):
+    with pytest.raises(IntegrityError):
         await upload.attempt()
     await upload.attempt()
     assert list(bucket.objects) == [str(sealed.key)]
@@ -134,7 +134,7 @@ async def test_head_that_lies_about_ours(
     bucket.set_faults(FaultScript(plan=(fault,)))
     try:
         await upload_of(sealed).attempt()
-    except WrongContent:
+    except IntegrityError:
         assert not is_done
     else:
         assert is_done
@@ -146,7 +146,7 @@ async def test_store_that_lies_for_ever(seal: Seal, bucket: Bucket, upload_of: U
     upload = upload_of(seal(FIRST_MS))
     bucket.set_faults(FaultScript(rate=1.0, kinds=(Fault.FALSE_SIZE,)))
     for _ in range(5):
-        with pytest.raises(WrongContent):
+        with pytest.raises(IntegrityError):
             await upload.attempt()
     assert len(bucket.objects) == 1
 
@@ -156,7 +156,7 @@ async def test_stored_wrongly(seal: Seal, bucket: Bucket, upload_of: UploadOf) -
     sealed = seal(FIRST_MS)
     upload = upload_of(sealed)
     bucket.set_faults(FaultScript(plan=(None, Fault.CORRUPTED)))
-    with pytest.raises(WrongContent):
+    with pytest.raises(IntegrityError):
         await upload.attempt()
     with capture_logs() as entries:
         key, _ = await upload.attempt()
@@ -228,7 +228,7 @@ async def test_bucket_that_may_not_be_created(
 ) -> None:
     """A bucket that is missing and not to be created is a refusal."""
     bucket = await start_bucket(is_created=False)
-    with pytest.raises(StoreRefused, match="is missing"):
+    with pytest.raises(StoreRejected, match="is missing"):
         await Upload(seal(FIRST_MS), store_of(bucket, create_bucket=False)).attempt()
 
 
@@ -236,7 +236,7 @@ async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: Ope
     """Without a right to look it puts all the same, and keeps the file, for nothing is proven."""
     looking = frozenset({Operation.HEAD_OBJECT, Operation.GET_OBJECT})
     bucket = await start_bucket(denied=looking)
-    with pytest.raises(StoreRefused, match="AccessDenied"):
+    with pytest.raises(StoreRejected, match="AccessDenied"):
         await Upload(seal(FIRST_MS), store_of(bucket)).attempt()
     assert len(bucket.objects) == 1
 
@@ -251,7 +251,7 @@ async def test_hashes_are_kept(
         hashed.append(path)
         return hash_part(path, *rest)
 
-    monkeypatch.setattr(content, "hash_part", note)
+    monkeypatch.setattr(local_file, "hash_part", note)
     sealed = seal(FIRST_MS)
     upload = upload_of(sealed)
     bucket.set_faults(FaultScript(plan=(None, Fault.ERROR_BEFORE, None, Fault.ERROR_BEFORE)))

@@ -15,10 +15,10 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
+from trio_collector.threads import Workers
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
-from trio_collector.uploader.workers import Workers
 
 FIRST_MS = 1_795_348_800_100
 ERRORS = [errno.ENOSPC, errno.EIO]
@@ -181,13 +181,13 @@ class Delivery:
         storage = StorageSection(
             mode=self._way.mode, data_dir=str(self.spool), local_path=str(self.archive)
         )
-        bell, rings = trio.open_memory_channel[None](1)
+        wake_uploader, wakeups = trio.open_memory_channel[None](1)
         store = None if self._way.mode == "local" else self.store
         upload = partial(run_uploader, store=store, state=self.state, workers=self._workers)
         with disk.installed(has_links=self._way.has_links):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(upload, storage, rings)
-                with bell:
+                nursery.start_soon(upload, storage, wakeups)
+                with wake_uploader:
                     await trio.sleep(PATIENCE_S)
                     return sum(os.access(self.spool / key, os.F_OK) for key in self.contents)
 

@@ -16,15 +16,15 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
-from trio_collector import metrics
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
 from trio_collector.errors import StoreUnavailable
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Workers
 from trio_collector.uploader import spool as spools
 from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import DELAYS, run_uploader
-from trio_collector.uploader.workers import Workers
 from trio_collector.writer.task import run_writer
 
 NOON_US = 1_795_348_800_000_000  # 2026-11-22 12:00:00 UTC
@@ -90,7 +90,7 @@ async def collecting(
         upload_concurrency=slots,
     )
     to_writer, batches = trio.open_memory_channel[Batch](10)
-    bell, rings = trio.open_memory_channel[None](1)
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
     write = partial(run_writer, server=None, now_us=now_us, new_worker=lambda: workers.disk)
     upload = partial(
         run_uploader,
@@ -100,8 +100,8 @@ async def collecting(
         workers=workers,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(upload, storage, rings)
-        nursery.start_soon(write, storage, batches, bell, ByteBudget(1 << 20))
+        nursery.start_soon(upload, storage, wakeups)
+        nursery.start_soon(write, storage, batches, wake_uploader, ByteBudget(1 << 20))
         async with to_writer:
             yield to_writer
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import trio
 
-from trio_collector.config import AwsSection
+from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from trio_collector.config.settings import AwsSection
 from trio_collector.errors import StoreUnavailable
-from trio_collector.simulator.bucket import Bucket, Fault, FaultScript, Operation
-from trio_collector.uploader.client import Client
-from trio_collector.uploader.credentials import CredentialChain
-from trio_collector.uploader.probe import Finding, probe_store
-from trio_collector.uploader.s3 import S3Store
-from trio_collector.uploader.store import Stored
+from trio_collector.store.client import Client
+from trio_collector.store.credentials import CredentialChain
+from trio_collector.store.object_store import ObjectInfo
+from trio_collector.store.s3 import S3Store
+from trio_collector.uploader.probe import ProbeFinding, probe_store
 
 Open = Callable[..., S3Store]
 
@@ -22,7 +22,7 @@ AWS = AwsSection(bucket="archive")
 STEPS = ["bucket", "put", "head", "get", "verify", "condition", "delete"]
 
 
-def failed(findings: list[Finding]) -> list[Finding]:
+def failed(findings: list[ProbeFinding]) -> list[ProbeFinding]:
     return [each for each in findings if not each.is_ok]
 
 
@@ -180,7 +180,7 @@ class Overwriting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def put(self, key: str, content: Any) -> Stored:
+    async def put(self, key: str, content: Any) -> ObjectInfo:
         if await self._store.head(key):
             await self._store.delete(key)
         return await self._store.put(key, content)
@@ -203,6 +203,6 @@ async def test_nothing_is_raised(store_of: Open) -> None:
             raise StoreUnavailable("down")
 
     (finding,) = await probe_store(AWS, Down())  # type: ignore[arg-type]  # it comes no further
-    assert finding == Finding(
+    assert finding == ProbeFinding(
         "bucket", False, "down", "try again; if it lasts, ask whoever runs the store"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.uploader.spool import SealedFile, survey_spool
+from trio_collector.uploader.spool import SealedFile, scan_spool
 
 Seal = Callable[..., SealedFile]
 
@@ -16,13 +16,13 @@ def test_oldest_first(spool: Path, seal: Seal) -> None:
     first = seal(1_795_348_800_100, folder="upbit/krwbtc/orderbook/2026-11-22")
     second = seal(1_795_348_800_200, folder="okx/btcusdt/status/quiet-red-heron/2026-11-22")
     tenth = seal(10_795_348_800_000)
-    assert survey_spool(spool).front == [first, second, third, tenth]
+    assert scan_spool(spool).front == [first, second, third, tenth]
 
 
 def test_nothing_there(spool: Path, tmp_path: Path) -> None:
     """An empty folder is an empty spool, and so is none."""
-    assert survey_spool(spool).front == []
-    assert survey_spool(tmp_path / "nowhere").front == []
+    assert scan_spool(spool).front == []
+    assert scan_spool(tmp_path / "nowhere").front == []
 
 
 def test_journal_beside_it_means_not_yet(spool: Path, seal: Seal) -> None:
@@ -30,9 +30,9 @@ def test_journal_beside_it_means_not_yet(spool: Path, seal: Seal) -> None:
     sealed = seal(1_795_348_800_100)
     journal = sealed.path.with_suffix(".arrows")
     journal.touch()
-    assert survey_spool(spool).front == []
+    assert scan_spool(spool).front == []
     journal.unlink()
-    assert survey_spool(spool).front == [sealed]
+    assert scan_spool(spool).front == [sealed]
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_foreign_files_stay(name: str, spool: Path) -> None:
     path = spool / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    assert survey_spool(spool).front == []
+    assert scan_spool(spool).front == []
 
 
 @pytest.mark.parametrize("symbol", ["btcusdt", "trade"])
 def test_quarantine_stays(symbol: str, spool: Path, seal: Seal) -> None:
     """What was set aside is not delivered, also where a symbol is called as a data type is."""
     seal(1_795_348_800_100, folder=f"quarantine/binance/{symbol}/trade/2026-11-22")
-    assert survey_spool(spool).front == []
+    assert scan_spool(spool).front == []

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from trio_collector.errors import BucketMissing, NameTaken, StoreRefused, WrongContent
+from tests.support.bucket import Bucket
+from trio_collector.errors import BucketMissing, IntegrityError, ObjectExists, StoreRejected
 from trio_collector.layout import encode_name
-from trio_collector.simulator.bucket import Bucket
-from trio_collector.uploader.content import Content
-from trio_collector.uploader.ladder import Verdict, contradiction, plan_verification
-from trio_collector.uploader.s3 import S3Store
-from trio_collector.uploader.store import ObjectStore
+from trio_collector.store.local_file import LocalFile
+from trio_collector.store.object_store import ObjectStore
+from trio_collector.store.s3 import S3Store
+from trio_collector.uploader.verification import Proof, contradiction, plan_verification
 
-ContentOf = Callable[[bytes], Awaitable[Content]]
+ContentOf = Callable[[bytes], Awaitable[LocalFile]]
 Open = Callable[..., S3Store]
 
 SYMBOLS = ["btcusdt", "BTC/USDT", "..", "名", "a b", "a+b=c:d", "%41", "~", "*'()!$&,;@?#"]
@@ -52,7 +52,7 @@ async def test_put_and_look(store: ObjectStore, content_of: ContentOf) -> None:
     assert contradiction(await content.digest_with_md5(), said) is None
     head = await store.head("a/b.parquet")
     assert head is not None
-    assert plan_verification(await content.digest_with_md5(), head) is Verdict.PROVEN
+    assert plan_verification(await content.digest_with_md5(), head) is Proof.PROVEN
     assert await store.fetch_digest("a/b.parquet", 4) == await content.digest_with_md5()
 
 
@@ -61,7 +61,7 @@ async def test_nothing_is_overwritten(store: ObjectStore, content_of: ContentOf)
     content = await content_of(b"rows")
     await store.put("a/b.parquet", content)
     for body in (b"rows", b"other"):
-        with pytest.raises(NameTaken):
+        with pytest.raises(ObjectExists):
             await store.put("a/b.parquet", await content_of(body))
     assert await store.fetch_digest("a/b.parquet", 4) == await content.digest_with_md5()
 
@@ -93,7 +93,7 @@ async def test_parts(store: ObjectStore, content_of: ContentOf, small_parts: int
     assert contradiction(await content.digest_with_md5(), said) is None
     head = await store.head("large")
     assert head is not None
-    assert plan_verification(await content.digest_with_md5(), head) is Verdict.PROVEN
+    assert plan_verification(await content.digest_with_md5(), head) is Proof.PROVEN
     assert await store.fetch_digest("large", content.size) == await content.digest_with_md5()
 
 
@@ -103,7 +103,7 @@ async def test_parts_overwrite_nothing(
     """Completing an upload in parts is refused where the name is taken."""
     small = await content_of(b"rows")
     await store.put("large", small)
-    with pytest.raises(NameTaken):
+    with pytest.raises(ObjectExists):
         await store.put("large", await content_of(os.urandom(2 * small_parts)))
     assert await store.fetch_digest("large", 4) == await small.digest_with_md5()
 
@@ -112,7 +112,7 @@ async def test_wrong_size_of_what_is_fetched(store: ObjectStore, content_of: Con
     """An object that has another size than was said is noticed."""
     await store.put("key", await content_of(b"rows"))
     for size in (3, 5):
-        with pytest.raises(WrongContent, match=f"4 bytes came instead of {size}"):
+        with pytest.raises(IntegrityError, match=f"4 bytes came instead of {size}"):
             await store.fetch_digest("key", size)
 
 
@@ -143,7 +143,7 @@ async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -
         store = store_of({**facts, "secret_key": "another"})
         codes = {"SignatureDoesNotMatch"}
     for call in (store.put("key", await content_of(b"rows")), store.head("key")):
-        with pytest.raises(StoreRefused) as caught:
+        with pytest.raises(StoreRejected) as caught:
             await call
         assert caught.value.code in codes
         assert caught.value.remedy

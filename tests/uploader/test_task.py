@@ -11,13 +11,13 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from trio_collector import metrics
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Workers
 from trio_collector.uploader import task
-from trio_collector.uploader.archive import move_to_archive
+from trio_collector.uploader.local_archive import move_to_archive
 from trio_collector.uploader.spool import SealedFile, Spool
 from trio_collector.uploader.task import run_uploader
-from trio_collector.uploader.workers import Workers
 
 T = TypeVar("T")
 
@@ -63,20 +63,20 @@ class Delivery:
     """An uploader, and the bell that it listens to."""
 
     def __init__(self, spool: Path, nursery: trio.Nursery, workers: Workers) -> None:
-        self._bell, rings = trio.open_memory_channel[None](1)
+        self._bell, wakeups = trio.open_memory_channel[None](1)
         storage = StorageSection(
             mode="local", data_dir=str(spool), local_path=str(spool.parent / "archive")
         )
         self.ended = trio.Event()
-        nursery.start_soon(self._run, storage, rings, workers)
+        nursery.start_soon(self._run, storage, wakeups, workers)
 
     async def _run(
         self,
         storage: StorageSection,
-        rings: trio.MemoryReceiveChannel[None],
+        wakeups: trio.MemoryReceiveChannel[None],
         workers: Workers,
     ) -> None:
-        await run_uploader(storage, rings, workers=workers)
+        await run_uploader(storage, wakeups, workers=workers)
         self.ended.set()
 
     async def ring(self) -> None:
@@ -258,11 +258,11 @@ async def test_spool_that_cannot_be_listed(
     seal(FIRST_MS)
     with monkeypatch.context() as patch, capture_logs() as entries:
 
-        def survey(_folder: Path, _skipped: object) -> Spool:
+        def scan(_folder: Path, _skipped: object) -> Spool:
             patch.undo()
             raise OSError("no answer")
 
-        patch.setattr(task, "survey_spool", survey)
+        patch.setattr(task, "survey_spool", scan)
         patch.setattr(task, "move_to_archive", archive.move)
         start()
         await archive.wait_kept(1)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from trio_collector import metrics
+from trio_collector.disk import LocalDisk
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.writer.disk import LocalDisk
-from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
+from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
+from trio_collector.telemetry import metrics
 
 RunOnce = Callable[..., Awaitable[int]]
 MakeBatch = Callable[..., Batch]

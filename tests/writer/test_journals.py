@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from trio_collector.disk import LocalDisk
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.format.journal_reader import open_journal
 from trio_collector.layout import US_PER_HOUR
-from trio_collector.writer.disk import LocalDisk
-from trio_collector.writer.journals import Journals, Outcome, Round
-from trio_collector.writer.reader import open_journal
-from trio_collector.writer.rotation import Limits
-from trio_collector.writer.segment import Place
+from trio_collector.writer.journals import FlushResult, FlushRound, Journals
+from trio_collector.writer.rotation import SegmentLimits
+from trio_collector.writer.segment import Folders
 
 NOON_US = 1_700_049_600_000_000
 TRADES = Stream("binance", "btcusdt", DataType.TRADE)
@@ -54,7 +54,7 @@ def disk() -> SyncDisk:
 
 @pytest.fixture
 def journals(tmp_path: Path, disk: SyncDisk) -> Journals:
-    return Journals(Place(tmp_path), Limits(max_age_s=600, max_bytes=5000), disk)
+    return Journals(Folders(tmp_path), SegmentLimits(max_age_s=600, max_bytes=5000), disk)
 
 
 def rows_of(path: Path) -> int:
@@ -65,9 +65,9 @@ def rows_of(path: Path) -> int:
 def test_rows_of_one_stream_share_a_journal(journals: Journals, make_batch: MakeBatch) -> None:
     """Rounds append to the same file until it ends."""
     for _ in range(3):
-        outcome = journals.work(Round(NOON_US, [[make_batch(2), make_batch(3)]]))
+        outcome = journals.work(FlushRound(NOON_US, [[make_batch(2), make_batch(3)]]))
         assert len(outcome.written) == 2
-    (closed,) = journals.work(Round(NOON_US, ends=True)).closed
+    (closed,) = journals.work(FlushRound(NOON_US, ends=True)).closed
     assert closed.rows == rows_of(closed.path) == 15
 
 
@@ -75,8 +75,8 @@ def test_the_hour_ends_a_segment(journals: Journals, make_batch: MakeBatch) -> N
     """Rows of two hours in one round go into two segments, each in its folder."""
     later_us = NOON_US + 12 * US_PER_HOUR
     due = [make_batch(2), make_batch(3, received_us=later_us)]
-    (closed,) = journals.work(Round(NOON_US, [due])).closed
-    (later,) = journals.work(Round(later_us, ends=True)).closed
+    (closed,) = journals.work(FlushRound(NOON_US, [due])).closed
+    (later,) = journals.work(FlushRound(later_us, ends=True)).closed
     assert (closed.rows, later.rows) == (2, 3)
     assert [path.parent.name for path in (closed.path, later.path)] == ["2023-11-15", "2023-11-16"]
 
@@ -89,25 +89,25 @@ def test_the_clock_ends_a_silent_segment(
     journals: Journals, make_batch: MakeBatch, first_us: int, end_us: int
 ) -> None:
     """A segment that no row comes to any more ends with its age or its hour."""
-    journals.work(Round(first_us, [[make_batch(2, received_us=first_us)]]))
-    assert journals.work(Round(end_us - 1, looks=True)).closed == []
-    assert journals.work(Round(end_us)).closed == []
-    assert len(journals.work(Round(end_us, looks=True)).closed) == 1
+    journals.work(FlushRound(first_us, [[make_batch(2, received_us=first_us)]]))
+    assert journals.work(FlushRound(end_us - 1, looks=True)).closed == []
+    assert journals.work(FlushRound(end_us)).closed == []
+    assert len(journals.work(FlushRound(end_us, looks=True)).closed) == 1
 
 
 def test_the_size_ends_a_segment(journals: Journals, make_batch: MakeBatch) -> None:
     """A segment that has its size takes no further append."""
-    outcomes = [journals.work(Round(NOON_US, [[make_batch(50)]])) for _ in range(3)]
+    outcomes = [journals.work(FlushRound(NOON_US, [[make_batch(50)]])) for _ in range(3)]
     assert [len(outcome.closed) for outcome in outcomes] == [0, 0, 1]
 
 
 def test_unfit_rows_are_kept_as_unparsed(journals: Journals, make_batch: MakeBatch) -> None:
     """Rows that are no text go into the stream's `unparsed` segment; the others stay in place."""
     frames = [b"{}", b"caf\xe9", b"[]"]
-    outcome = journals.work(Round(NOON_US, [[make_batch(frames=frames), make_batch(2)]]))
+    outcome = journals.work(FlushRound(NOON_US, [[make_batch(frames=frames), make_batch(2)]]))
     assert sum(batch.rows for batch in outcome.written) == 5
     assert outcome.failed == {}
-    closed = journals.work(Round(NOON_US, ends=True)).closed
+    closed = journals.work(FlushRound(NOON_US, ends=True)).closed
     rows = {path.parts[-3]: rows for path, rows in closed}
     assert rows == {"trade": 4, "unparsed": 1}
 
@@ -116,13 +116,13 @@ def test_dirty_journals_are_synced_when_it_is_time(
     journals: Journals, disk: SyncDisk, make_batch: MakeBatch
 ) -> None:
     """A few journals are synced one by one, with their folders, and only if they are dirty."""
-    journals.work(Round(NOON_US, [[make_batch(2)]]))
+    journals.work(FlushRound(NOON_US, [[make_batch(2)]]))
     assert disk.calls == []
-    journals.work(Round(NOON_US, syncs=True))
+    journals.work(FlushRound(NOON_US, syncs=True))
     assert set(disk.calls[:-1]) == {"sync_folder"}
     assert disk.calls[-1] == "sync"
     disk.calls.clear()
-    journals.work(Round(NOON_US, syncs=True))
+    journals.work(FlushRound(NOON_US, syncs=True))
     assert disk.calls == []
 
 
@@ -134,9 +134,9 @@ def test_many_dirty_journals_are_synced_together(
     journals: Journals, disk: SyncDisk, make_batch: MakeBatch
 ) -> None:
     """From a number of dirty journals on there is one call for all of them."""
-    journals.work(Round(NOON_US, many(make_batch), syncs=True))
+    journals.work(FlushRound(NOON_US, many(make_batch), syncs=True))
     assert disk.calls == ["sync_all"]
-    journals.work(Round(NOON_US, syncs=True))
+    journals.work(FlushRound(NOON_US, syncs=True))
     assert disk.calls == ["sync_all"]
 
 
@@ -146,14 +146,14 @@ def test_a_failed_sync_ends_the_journals(
 ) -> None:
     """What could not be synced is closed and not synced again; new rows go into new files."""
     disk.failing = {call}
-    outcome = journals.work(Round(NOON_US, many(make_batch)[:count], syncs=True))
+    outcome = journals.work(FlushRound(NOON_US, many(make_batch)[:count], syncs=True))
     assert len(outcome.closed) == count
     assert outcome.failed == {}
     assert outcome.error == "[Errno 5] injected"
     disk.failing, disk.calls = set(), []
-    journals.work(Round(NOON_US, many(make_batch)[:count]))
+    journals.work(FlushRound(NOON_US, many(make_batch)[:count]))
     assert disk.calls == []
-    again = journals.work(Round(NOON_US, ends=True)).closed
+    again = journals.work(FlushRound(NOON_US, ends=True)).closed
     assert {path for path, _ in again}.isdisjoint(path for path, _ in outcome.closed)
     assert all(rows_of(path) == rows == 2 for path, rows in (*outcome.closed, *again))
 
@@ -173,13 +173,13 @@ class StreamDisk(LocalDisk):
 
 def test_a_failing_stream_fails_alone(tmp_path: Path, make_batch: MakeBatch) -> None:
     """Rows that cannot be written come back in order; those of other streams are written."""
-    journals = Journals(Place(tmp_path), Limits(600, 5000), StreamDisk("s1"))
+    journals = Journals(Folders(tmp_path), SegmentLimits(600, 5000), StreamDisk("s1"))
     due = many(make_batch)[:3]
     due[1].append(make_batch(3, stream=due[1][0].stream, received_us=NOON_US + US_PER_HOUR))
-    outcome = journals.work(Round(NOON_US, due))
+    outcome = journals.work(FlushRound(NOON_US, due))
     assert outcome.failed == {due[1][0].stream: due[1]}
     assert len(outcome.written) == 2
-    journals.work(Round(NOON_US, ends=True))
+    journals.work(FlushRound(NOON_US, ends=True))
 
 
 class BlindDisk(LocalDisk):
@@ -189,10 +189,12 @@ class BlindDisk(LocalDisk):
 
 def test_free_space_is_looked_at(tmp_path: Path) -> None:
     """The free bytes come with a round that looks; not to know them is no disaster."""
-    limits = Limits(600, 5000)
-    look = Round(NOON_US, looks=True)
-    free_bytes = Journals(Place(tmp_path), limits, LocalDisk()).work(look).free_bytes
+    limits = SegmentLimits(600, 5000)
+    look = FlushRound(NOON_US, looks=True)
+    free_bytes = Journals(Folders(tmp_path), limits, LocalDisk()).work(look).free_bytes
     assert free_bytes is not None
     assert free_bytes > 0
-    assert Journals(Place(tmp_path), limits, BlindDisk()).work(look).free_bytes is None
-    assert Journals(Place(tmp_path), limits, LocalDisk()).work(Round(NOON_US)) == Outcome()
+    assert Journals(Folders(tmp_path), limits, BlindDisk()).work(look).free_bytes is None
+    assert (
+        Journals(Folders(tmp_path), limits, LocalDisk()).work(FlushRound(NOON_US)) == FlushResult()
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
+from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
 
 KILLS = 5
 
@@ -19,7 +19,7 @@ WRITER = """
 import sys, time
 import structlog, trio
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.writer.task import run_writer
 

@@ -5,20 +5,20 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.writer.disk import LOCAL_DISK
-from trio_collector.writer.parquet import seal
-from trio_collector.writer.reader import JournalState
+from trio_collector.format.journal_reader import JournalState
 from trio_collector.writer.recovery import (
-    Action,
-    Settled,
-    Step,
+    Recovered,
+    RecoveryAction,
+    RecoveryStep,
     find_files,
     plan_journal,
     plan_recovery,
-    settle,
+    recover,
 )
-from trio_collector.writer.segment import Place
+from trio_collector.writer.seal import seal
+from trio_collector.writer.segment import Folders
 
 MakeBatch = Callable[..., Batch]
 WriteJournal = Callable[..., list[int]]
@@ -32,17 +32,20 @@ TEMPORARY = STEM.with_suffix(".parquet.tmp")
     ("found", "plan"),
     [
         ([], []),
-        ([JOURNAL], [Action(Step.SETTLE, JOURNAL)]),
-        ([SEALED], [Action(Step.DELIVER, SEALED)]),
-        ([SEALED, JOURNAL], [Action(Step.SETTLE, JOURNAL)]),
+        ([JOURNAL], [RecoveryAction(RecoveryStep.SETTLE, JOURNAL)]),
+        ([SEALED], [RecoveryAction(RecoveryStep.DELIVER, SEALED)]),
+        ([SEALED, JOURNAL], [RecoveryAction(RecoveryStep.SETTLE, JOURNAL)]),
         (
             [JOURNAL, TEMPORARY, SEALED],
-            [Action(Step.REMOVE, TEMPORARY), Action(Step.SETTLE, JOURNAL)],
+            [
+                RecoveryAction(RecoveryStep.REMOVE, TEMPORARY),
+                RecoveryAction(RecoveryStep.SETTLE, JOURNAL),
+            ],
         ),
-        ([TEMPORARY], [Action(Step.REMOVE, TEMPORARY)]),
+        ([TEMPORARY], [RecoveryAction(RecoveryStep.REMOVE, TEMPORARY)]),
     ],
 )
-def test_plan(found: list[PurePosixPath], plan: list[Action]) -> None:
+def test_plan(found: list[PurePosixPath], plan: list[RecoveryAction]) -> None:
     """Temporary files go first, journals are settled, sealed files without one are ready."""
     assert plan_recovery(found) == plan
 
@@ -68,15 +71,15 @@ def test_foreign_files_are_left_alone(path: str) -> None:
 @pytest.mark.parametrize(
     ("state", "has_sealed", "step"),
     [
-        (JournalState.ROWS, False, Step.SEAL),
-        (JournalState.ROWS, True, Step.COMPARE),
-        (JournalState.NOTHING, False, Step.REMOVE),
-        (JournalState.NOTHING, True, Step.REMOVE),
-        (JournalState.UNREADABLE, False, Step.SET_ASIDE),
-        (JournalState.UNREADABLE, True, Step.SET_ASIDE),
+        (JournalState.ROWS, False, RecoveryStep.SEAL),
+        (JournalState.ROWS, True, RecoveryStep.COMPARE),
+        (JournalState.NOTHING, False, RecoveryStep.REMOVE),
+        (JournalState.NOTHING, True, RecoveryStep.REMOVE),
+        (JournalState.UNREADABLE, False, RecoveryStep.SET_ASIDE),
+        (JournalState.UNREADABLE, True, RecoveryStep.SET_ASIDE),
     ],
 )
-def test_plan_journal(state: JournalState, has_sealed: bool, step: Step) -> None:
+def test_plan_journal(state: JournalState, has_sealed: bool, step: RecoveryStep) -> None:
     """Rows are sealed, nothing is removed, and what may have been rows is set aside."""
     assert plan_journal(state, has_sealed) is step
 
@@ -101,8 +104,8 @@ def journal(tmp_path: Path, make_batch: MakeBatch, write_journal: WriteJournal) 
     return tmp_path / JOURNAL
 
 
-def settle_at(root: Path, acknowledged_rows: int = 0) -> Settled:
-    return settle(JOURNAL, Place(root), LOCAL_DISK, acknowledged_rows)
+def settle_at(root: Path, acknowledged_rows: int = 0) -> Recovered:
+    return recover(JOURNAL, Folders(root), LOCAL_DISK, acknowledged_rows)
 
 
 def files(root: Path) -> set[str]:
@@ -115,7 +118,7 @@ def test_rows_are_sealed(tmp_path: Path, journal: Path) -> None:
         file.write(b"\xff\xff\xff\xff torn")
     settled = settle_at(tmp_path)
     assert settled.sealed is not None
-    assert (settled.step, settled.sealed.rows, settled.lost_bytes) == (Step.SEAL, 9, 9)
+    assert (settled.step, settled.sealed.rows, settled.lost_bytes) == (RecoveryStep.SEAL, 9, 9)
     assert settled.stream == Stream("binance", "btcusdt", DataType.TRADE)
     assert files(tmp_path) == {str(SEALED)}
 
@@ -130,9 +133,9 @@ def test_a_complete_sealed_file_wins(tmp_path: Path, journal: Path, is_delivered
     if is_delivered:
         (delivered / SEALED).parent.mkdir(parents=True)
         sealed.rename(delivered / SEALED)
-    settled = settle(JOURNAL, Place(root, None, delivered), LOCAL_DISK)
+    settled = recover(JOURNAL, Folders(root, None, delivered), LOCAL_DISK)
     assert settled.sealed is not None
-    assert (settled.step, settled.sealed.rows) == (Step.DROP, 9)
+    assert (settled.step, settled.sealed.rows) == (RecoveryStep.DROP, 9)
     assert files(root) == (set() if is_delivered else {str(SEALED)})
 
 
@@ -158,7 +161,7 @@ def test_an_incomplete_sealed_file_is_set_aside(
         damaged[len(damaged) // 3] ^= 1
         sealed.write_bytes(damaged)
     journal.write_bytes(content)
-    assert settle_at(tmp_path).step is Step.SEAL
+    assert settle_at(tmp_path).step is RecoveryStep.SEAL
     assert files(tmp_path) == {str(SEALED), f"quarantine/{SEALED}"}
     assert sealed_frames(tmp_path) == [b'{"n":%d}' % n for n in range(9)]
 
@@ -167,14 +170,14 @@ def test_an_incomplete_sealed_file_is_set_aside(
 def test_a_torn_first_append_is_removed(tmp_path: Path, journal: Path, length: int) -> None:
     """A file that ends within its first append holds no acknowledged row."""
     journal.write_bytes(journal.read_bytes()[:length])
-    assert settle_at(tmp_path).step is Step.REMOVE
+    assert settle_at(tmp_path).step is RecoveryStep.REMOVE
     assert files(tmp_path) == set()
 
 
 def test_a_journal_with_acknowledged_rows_is_never_removed(tmp_path: Path, journal: Path) -> None:
     """If rows were acknowledged and the file is empty all the same, it is set aside."""
     journal.write_bytes(b"")
-    assert settle_at(tmp_path, acknowledged_rows=9).step is Step.SET_ASIDE
+    assert settle_at(tmp_path, acknowledged_rows=9).step is RecoveryStep.SET_ASIDE
     assert files(tmp_path) == {f"quarantine/{JOURNAL}"}
 
 
@@ -184,7 +187,7 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, journal: Path) -> None
     for _ in range(2):
         journal.write_bytes(content)
         settled = settle_at(tmp_path)
-        assert (settled.step, settled.lost_bytes) == (Step.SET_ASIDE, len(content))
+        assert (settled.step, settled.lost_bytes) == (RecoveryStep.SET_ASIDE, len(content))
     quarantine = tmp_path / "quarantine" / JOURNAL
     assert quarantine.read_bytes() == content
     assert files(tmp_path) == {f"quarantine/{JOURNAL}", f"quarantine/{JOURNAL}.again"}

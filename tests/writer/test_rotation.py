@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from trio_collector.events import Batch
+from trio_collector.format.journal import SegmentSize
 from trio_collector.layout import US_PER_HOUR
 from trio_collector.writer import rotation
-from trio_collector.writer.rotation import Extent, Limits
+from trio_collector.writer.rotation import SegmentLimits
 
 NOON_US = 1_700_049_600_000_000  # 2023-11-15 12:00:00 UTC
-LIMITS = Limits(max_age_s=600, max_bytes=1000)
+LIMITS = SegmentLimits(max_age_s=600, max_bytes=1000)
 
 MakeBatch = Callable[..., Batch]
 
@@ -18,32 +19,32 @@ MakeBatch = Callable[..., Batch]
 @pytest.mark.parametrize(
     ("extent", "received_us", "takes"),
     [
-        (Extent(NOON_US, 10), NOON_US, True),
-        (Extent(NOON_US, 10), NOON_US + US_PER_HOUR - 1, True),
-        (Extent(NOON_US, 10), NOON_US + US_PER_HOUR, False),
-        (Extent(NOON_US, 10), NOON_US - 1, False),  # the clock was set back
-        (Extent(NOON_US, 999), NOON_US, True),
-        (Extent(NOON_US, 1000), NOON_US, False),
+        (SegmentSize(NOON_US, 10), NOON_US, True),
+        (SegmentSize(NOON_US, 10), NOON_US + US_PER_HOUR - 1, True),
+        (SegmentSize(NOON_US, 10), NOON_US + US_PER_HOUR, False),
+        (SegmentSize(NOON_US, 10), NOON_US - 1, False),  # the clock was set back
+        (SegmentSize(NOON_US, 999), NOON_US, True),
+        (SegmentSize(NOON_US, 1000), NOON_US, False),
     ],
 )
-def test_takes(extent: Extent, received_us: int, takes: bool) -> None:
+def test_takes(size: SegmentSize, received_us: int, takes: bool) -> None:
     """A segment takes rows of its own UTC hour until it has its size."""
-    assert rotation.takes(extent, received_us, LIMITS) is takes
+    assert rotation.takes(size, received_us, LIMITS) is takes
 
 
 @pytest.mark.parametrize(
     ("extent", "now_us", "is_over"),
     [
-        (Extent(NOON_US, 10), NOON_US + 599_999_999, False),
-        (Extent(NOON_US, 10), NOON_US + 600_000_000, True),
-        (Extent(NOON_US + US_PER_HOUR - 1, 10), NOON_US + US_PER_HOUR, True),
-        (Extent(NOON_US, 10), NOON_US - US_PER_HOUR, False),  # the clock was set back
-        (Extent(NOON_US, 1000), NOON_US, True),
+        (SegmentSize(NOON_US, 10), NOON_US + 599_999_999, False),
+        (SegmentSize(NOON_US, 10), NOON_US + 600_000_000, True),
+        (SegmentSize(NOON_US + US_PER_HOUR - 1, 10), NOON_US + US_PER_HOUR, True),
+        (SegmentSize(NOON_US, 10), NOON_US - US_PER_HOUR, False),  # the clock was set back
+        (SegmentSize(NOON_US, 1000), NOON_US, True),
     ],
 )
-def test_is_over(extent: Extent, now_us: int, is_over: bool) -> None:
+def test_is_over(size: SegmentSize, now_us: int, is_over: bool) -> None:
     """A segment that no row comes to ends with its hour or its age."""
-    assert rotation.is_over(extent, now_us, LIMITS) is is_over
+    assert rotation.is_over(size, now_us, LIMITS) is is_over
 
 
 def test_appends_never_cross_an_hour(make_batch: MakeBatch) -> None:

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from trio_collector.disk import LOCAL_DISK, make_folders
 from trio_collector.events import DataType, Stream
-from trio_collector.writer.disk import LOCAL_DISK, make_folders
-from trio_collector.writer.header import new_header
-from trio_collector.writer.segment import Place, create_journal
+from trio_collector.format.header import new_header
+from trio_collector.writer.segment import Folders, create_journal
 
 STREAM = Stream("binance", "btc/usdt", DataType.TRADE)
 FOLDER = "binance/btc~2fusdt/trade/tokyo/2023-11-15"
 NOON_US = 1_700_049_600_000_000
 
 
-def create(place: Place, first_us: int = NOON_US) -> Path:
-    journal = create_journal(place, new_header(STREAM, place.server, first_us), LOCAL_DISK, set())
+def create(folders: Folders, first_us: int = NOON_US) -> Path:
+    journal = create_journal(
+        folders, new_header(STREAM, folders.server, first_us), LOCAL_DISK, set()
+    )
     journal.close()
     return journal.path
 
@@ -27,7 +29,7 @@ def test_a_name_in_any_state_is_taken(tmp_path: Path, suffix: str) -> None:
     folder.mkdir(parents=True)
     (folder / f"1700049600000{suffix}").touch()
     (folder / f"1700049600001{suffix}").touch()
-    assert create(Place(tmp_path, "tokyo")) == folder / "1700049600002.arrows"
+    assert create(Folders(tmp_path, "tokyo")) == folder / "1700049600002.arrows"
 
 
 def test_a_name_that_was_delivered_is_taken(tmp_path: Path) -> None:
@@ -35,15 +37,15 @@ def test_a_name_that_was_delivered_is_taken(tmp_path: Path) -> None:
     delivered = tmp_path / "archive"
     (delivered / FOLDER).mkdir(parents=True)
     (delivered / FOLDER / "1700049600000.parquet").touch()
-    place = Place(tmp_path / "spool", "tokyo", delivered)
-    assert create(place).name == "1700049600001.arrows"
+    folders = Folders(tmp_path / "spool", "tokyo", delivered)
+    assert create(folders).name == "1700049600001.arrows"
 
 
 def test_the_folder_stays_that_of_the_day(tmp_path: Path) -> None:
     """The last millisecond of a day, when taken, moves on within the day's folder."""
     midnight_us = NOON_US + 12 * 3_600_000_000
-    place = Place(tmp_path, "tokyo")
-    first, second = create(place, midnight_us - 1), create(place, midnight_us - 1)
+    folders = Folders(tmp_path, "tokyo")
+    first, second = create(folders, midnight_us - 1), create(folders, midnight_us - 1)
     assert first.parent == second.parent == tmp_path / FOLDER
 
 

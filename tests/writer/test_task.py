@@ -12,16 +12,16 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_collector import metrics
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
+from trio_collector.disk import LOCAL_DISK, Disk, LocalDisk
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.format.journal_reader import open_journal
 from trio_collector.layout import US_PER_HOUR
-from trio_collector.worker import Worker
-from trio_collector.writer.disk import LOCAL_DISK, Disk, LocalDisk
-from trio_collector.writer.guard import DiskState
-from trio_collector.writer.journals import Journals, Outcome, Round
-from trio_collector.writer.reader import open_journal
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Worker
+from trio_collector.writer.disk_guard import DiskState
+from trio_collector.writer.journals import FlushResult, FlushRound, Journals
 from trio_collector.writer.task import run_writer
 
 MakeBatch = Callable[..., Batch]
@@ -37,7 +37,7 @@ class Room(msgspec.Struct):
 
     root: Path
     to_writer: trio.MemorySendChannel[Batch]
-    rings: trio.MemoryReceiveChannel[None]
+    wakeups: trio.MemoryReceiveChannel[None]
     budget: ByteBudget
     state: DiskState
 
@@ -77,14 +77,14 @@ def open_room(tmp_path: Path, inline_worker: Callable[[], Worker]) -> OpenRoom:
             **{"mode": "s3", "data_dir": str(tmp_path / "spool"), "min_free_bytes": 0, **storage}
         )
         to_writer, batches = trio.open_memory_channel[Batch](100)
-        bell, rings = trio.open_memory_channel[None](1)
-        room = Room(Path(section.data_dir), to_writer, rings, ByteBudget(1 << 20), DiskState())
+        wake_uploader, wakeups = trio.open_memory_channel[None](1)
+        room = Room(Path(section.data_dir), to_writer, wakeups, ByteBudget(1 << 20), DiskState())
 
         async def run() -> None:
             await run_writer(
                 section,
                 batches,
-                bell,
+                wake_uploader,
                 room.budget,
                 server=None,
                 now_us=clock_us,
@@ -95,11 +95,11 @@ def open_room(tmp_path: Path, inline_worker: Callable[[], Worker]) -> OpenRoom:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
-            with to_writer, rings:
+            with to_writer, wakeups:
                 yield room
                 to_writer.close()
                 with trio.fail_after(600):
-                    async for _ring in rings:
+                    async for _ring in wakeups:
                         pass
         assert room.budget.used_bytes == 0
 
@@ -191,7 +191,7 @@ async def test_the_hour_ends_a_segment_that_is_silent(
     async with open_room(max_file_age_secs=1e9) as room:
         await room.send(make_batch(2))
         with trio.fail_after(3602):
-            await room.rings.receive()
+            await room.wakeups.receive()
         assert trio.current_time() >= 3600
         (path,) = room.root.rglob("*.parquet")
         assert path.name == "1700049600000.parquet"
@@ -205,7 +205,7 @@ async def test_age_ends_a_segment(
     async with open_room(max_file_age_secs=60) as room:
         await room.send(make_batch(2))
         with trio.fail_after(62):
-            await room.rings.receive()
+            await room.wakeups.receive()
         assert trio.current_time() >= 60
 
 
@@ -385,7 +385,7 @@ async def test_what_was_left_behind_is_recovered(
     old.with_name("1700049600001.parquet.tmp").write_bytes(b"half")
     async with open_room() as room:
         with trio.fail_after(1):
-            await room.rings.receive()
+            await room.wakeups.receive()
         await room.send(make_batch(1, start=50))
     assert sorted(sealed_frames(room.root)) == sorted(b'{"n":%d}' % n for n in (0, 1, 2, 7, 8, 50))
     assert [orjson.loads(row) for row in ledger(room.root)] == [
@@ -410,7 +410,7 @@ async def test_sealed_files_of_an_earlier_life_ring_the_bell(
     old.touch()
     async with open_room() as room:
         with trio.fail_after(1):
-            await room.rings.receive()
+            await room.wakeups.receive()
     assert old.exists()
 
 
@@ -455,7 +455,7 @@ async def test_a_seal_is_tried_again(
         assert len(room.journals()) == 1
         assert room.state.waiting_seals == 1
         with trio.fail_after(40):
-            await room.rings.receive()
+            await room.wakeups.receive()
         assert room.state.waiting_seals == 0
     assert len(sealed_frames(room.root)) == 2
 
@@ -470,7 +470,7 @@ async def test_one_visit_to_the_thread_for_all_streams(
     rounds: list[int] = []
     work = Journals.work
 
-    def count(self: Journals, todo: Round) -> Outcome:
+    def count(self: Journals, todo: FlushRound) -> FlushResult:
         rounds.append(len(todo.due))
         return work(self, todo)
 
@@ -488,16 +488,18 @@ async def test_with_real_threads(
     """The whole room works with its threads, many streams and the real clock."""
     storage = StorageSection(mode="s3", data_dir=str(tmp_path), min_free_bytes=0)
     to_writer, batches = trio.open_memory_channel[Batch](10)
-    bell, rings = trio.open_memory_channel[None](1)
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
     budget = ByteBudget(1 << 20)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: run_writer(storage, batches, bell, budget, server="tokyo"))
+        nursery.start_soon(
+            lambda: run_writer(storage, batches, wake_uploader, budget, server="tokyo")
+        )
         with to_writer:
             for n in range(200):
                 batch = make_batch(10, stream=STREAM._replace(symbol=f"s{n % 20}"), start=10 * n)
                 await budget.acquire(batch.size_bytes)
                 await to_writer.send(batch)
-        async for _ring in rings:
+        async for _ring in wakeups:
             pass
     assert budget.used_bytes == 0
     assert len(set(sealed_frames(tmp_path))) == len(sealed_frames(tmp_path)) == 2000

@@ -25,8 +25,14 @@ rolling update up for ever. For it and for holes of the past there are the reaso
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from trio_collector.snapshot import Health, Reason, Snapshot, Status, StreamStatus
-from trio_collector.vitals import StreamState
+from trio_collector.telemetry.live_state import StreamState
+from trio_collector.telemetry.status_document import (
+    Health,
+    Reason,
+    Status,
+    StatusDocument,
+    StreamStatus,
+)
 
 # The slowest exchange grants connects one at a time: 100 markets are subscribed within a minute.
 START_S = 60.0
@@ -37,7 +43,7 @@ FULL_SHARE = 0.9  # of the byte budget
 NAMED = 3  # streams and connections that a reason names, at most
 
 
-class Finding(NamedTuple):
+class HealthFinding(NamedTuple):
     """One thing that is not as it should be."""
 
     status: Status
@@ -45,7 +51,7 @@ class Finding(NamedTuple):
     reason: Reason
 
 
-def judge(snapshot: Snapshot) -> Health:
+def judge(snapshot: StatusDocument) -> Health:
     """Return the verdict on `snapshot`."""
     findings = sorted(
         [*_disk(snapshot), *_connections(snapshot), *_streams(snapshot), *_delivery(snapshot)],
@@ -61,11 +67,11 @@ def judge(snapshot: Snapshot) -> Health:
 _SEVERITY = list(Status)
 
 
-def _finding(status: Status, code: str, text: str, *, is_obstacle: bool = False) -> Finding:
-    return Finding(status, is_obstacle, Reason(code, text))
+def _finding(status: Status, code: str, text: str, *, is_obstacle: bool = False) -> HealthFinding:
+    return HealthFinding(status, is_obstacle, Reason(code, text))
 
 
-def _disk(snapshot: Snapshot) -> Iterator[Finding]:
+def _disk(snapshot: StatusDocument) -> Iterator[HealthFinding]:
     storage = snapshot.storage
     if storage.is_disk_low:
         text = f"the disk has less than {storage.min_free_bytes:,} bytes left; new rows are shed"
@@ -81,7 +87,7 @@ def _disk(snapshot: Snapshot) -> Iterator[Finding]:
         yield _finding(Status.DEGRADED, "backpressure", text)
 
 
-def _connections(snapshot: Snapshot) -> Iterator[Finding]:
+def _connections(snapshot: StatusDocument) -> Iterator[HealthFinding]:
     if snapshot.is_draining:
         text = "the collector stops; what it has received is brought to disk"
         yield _finding(Status.DEGRADED, "draining", text, is_obstacle=True)
@@ -97,7 +103,7 @@ def _connections(snapshot: Snapshot) -> Iterator[Finding]:
         yield _finding(Status.DEGRADED, "connections_down", f"not open: {_some(names)}")
 
 
-def _streams(snapshot: Snapshot) -> Iterator[Finding]:
+def _streams(snapshot: StatusDocument) -> Iterator[HealthFinding]:
     refused = [each for each in snapshot.streams if each.state == StreamState.REFUSED]
     if refused:
         text = f"refused by the exchange: {_names(refused)}"
@@ -113,7 +119,7 @@ def _streams(snapshot: Snapshot) -> Iterator[Finding]:
         yield _finding(Status.DEGRADED, "gaps", f"messages were missing: {_names(gaps)}")
 
 
-def _silent_streams(snapshot: Snapshot) -> Iterator[Finding]:
+def _silent_streams(snapshot: StatusDocument) -> Iterator[HealthFinding]:
     wanted = [each for each in snapshot.streams if each.state != StreamState.REFUSED]
     unasked = [each for each in wanted if not each.was_subscribed]
     if unasked:
@@ -129,7 +135,7 @@ def _silent_streams(snapshot: Snapshot) -> Iterator[Finding]:
         yield _finding(Status.DEGRADED, "dead_stream", text, is_obstacle=True)
 
 
-def _delivery(snapshot: Snapshot) -> Iterator[Finding]:
+def _delivery(snapshot: StatusDocument) -> Iterator[HealthFinding]:
     storage = snapshot.storage
     if storage.spool_age_s > OLD_BACKLOG_S:
         text = (

@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Mapping
 
 from trio_collector.events import Stream
-from trio_collector.snapshot import SAMPLES
-from trio_collector.vitals import StreamVitals
+from trio_collector.telemetry.live_state import LiveStream
+from trio_collector.telemetry.status_document import SAMPLES
 
 
 class Ring:
@@ -50,17 +50,17 @@ class StreamHistory:
         self._lag_us = 0
         self._lag_batches = 0
 
-    def sample(self, vitals: StreamVitals, elapsed_s: float) -> int:
+    def sample(self, live: LiveStream, elapsed_s: float) -> int:
         """Take the sample of `elapsed_s`; return how many rows came in it."""
-        rows = vitals.rows - self._rows
+        rows = live.rows - self._rows
         self.rates.push(rows / elapsed_s)
-        batches = vitals.lag_batches - self._lag_batches
+        batches = live.lag_batches - self._lag_batches
         if batches:
-            self.lag_ms = (vitals.lag_us - self._lag_us) / batches / 1_000
+            self.lag_ms = (live.lag_us - self._lag_us) / batches / 1_000
         self._rows, self._lag_us, self._lag_batches = (
-            vitals.rows,
-            vitals.lag_us,
-            vitals.lag_batches,
+            live.rows,
+            live.lag_us,
+            live.lag_batches,
         )
         return rows
 
@@ -79,13 +79,11 @@ class History:
         """How many rows were dropped while this history lasts."""
         return round(sum(self._drops.latest()))
 
-    def sample(
-        self, streams: Mapping[Stream, StreamVitals], dropped: int, elapsed_s: float
-    ) -> None:
+    def sample(self, streams: Mapping[Stream, LiveStream], dropped: int, elapsed_s: float) -> None:
         """Take a sample; `elapsed_s` is the time since the one before, `dropped` a total."""
         rows = 0
-        for name, vitals in streams.items():
-            rows += self.streams.setdefault(name, StreamHistory()).sample(vitals, elapsed_s)
+        for name, live in streams.items():
+            rows += self.streams.setdefault(name, StreamHistory()).sample(live, elapsed_s)
         self.rates.push(rows / elapsed_s)
         self._drops.push(dropped - self._dropped)
         self._dropped = dropped

@@ -21,11 +21,11 @@ import trio
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app
 
-from trio_collector import metrics
 from trio_collector.backoff import Backoff
-from trio_collector.config import CollectorSection
-from trio_collector.endpoint.app import App
+from trio_collector.config.settings import CollectorSection
 from trio_collector.endpoint.client import Client
+from trio_collector.endpoint.routes import App
+from trio_collector.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

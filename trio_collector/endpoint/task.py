@@ -6,12 +6,12 @@ import structlog
 import trio
 
 from trio_collector import clock
-from trio_collector.config import CollectorSection, StorageSection
-from trio_collector.endpoint.app import App
-from trio_collector.endpoint.board import Board
+from trio_collector.config.settings import CollectorSection, StorageSection
+from trio_collector.endpoint.routes import App
+from trio_collector.endpoint.sampler import StatusSampler
 from trio_collector.endpoint.server import Server
-from trio_collector.endpoint.survey import Place
-from trio_collector.vitals import Vitals
+from trio_collector.endpoint.status_builder import Deployment
+from trio_collector.telemetry.live_state import LiveState
 
 log = structlog.get_logger(__name__)
 
@@ -21,25 +21,25 @@ AFTER_BUG_S = 30.0
 async def run_endpoint(
     section: CollectorSection,
     storage: StorageSection,
-    vitals: Vitals,
+    live: LiveState,
     *,
     server: str = "",
     now_us: Callable[[], int] = clock.now_us,
     task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Show `vitals` on `metrics_host:metrics_port` until cancelled.
+    """Show `live` on `metrics_host:metrics_port` until cancelled.
 
     Started with the address of the page; with None if the port cannot be had now. That is an
     ERROR in the log, is tried again, and ends nothing: the data matters more than its display, and
     whoever probes the port sees that nothing answers. Cancelling hangs up on all clients at once.
     """
-    board = Board(vitals, Place(storage, server), now_us)
-    shown = Server(section, App(board))
+    sampler = StatusSampler(live, Deployment(storage, server), now_us)
+    shown = Server(section, App(sampler))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_keep_running, board.run)
+        nursery.start_soon(_keep_running, sampler.run)
         nursery.start_soon(shown.run)
         await shown.has_tried.wait()
-        vitals.url = shown.url
+        live.url = shown.url
         task_status.started(shown.url)
 
 

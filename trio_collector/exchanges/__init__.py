@@ -6,6 +6,7 @@ An exchange is added by a file like the others and a line in `ADAPTERS` and `cre
 from collections.abc import Callable
 from typing import assert_never
 
+from trio_collector.config.markets import Market
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.exchanges.binance import DEFAULT_DEPTH, Binance
 from trio_collector.exchanges.binance_book import DEFAULT_SNAPSHOT_DEPTH
@@ -13,7 +14,6 @@ from trio_collector.exchanges.bybit import Bybit
 from trio_collector.exchanges.coinbase import Coinbase
 from trio_collector.exchanges.okx import DEFAULT_BOOK_CHANNEL, Okx
 from trio_collector.exchanges.upbit import DEFAULT_UNITS, Upbit
-from trio_collector.markets import Market
 
 # In the order in which they are listed anywhere.
 ADAPTERS: dict[str, type[Adapter]] = {

@@ -72,19 +72,21 @@ class Adapter(Protocol):
     name: str
     limits: Limits
     keepalive: Keepalive | None
-    contiguous: frozenset[DataType]  # data types whose ids leave no number out
+    contiguous_ids: frozenset[DataType]  # data types whose ids leave no number out
     sends_acks: bool  # False: silence after a subscribe says nothing
     max_session_s: float | None  # the exchange ends every connection at this age
-    alternative_url: str | None  # a base_url that may work where this one is blocked
-    same_ids: frozenset[DataType]  # data types whose sequence ids are alike on every connection
-    has_delta_books: bool  # a book is a snapshot and changes to it, so that a file needs the former
+    fallback_url: str | None  # a base_url that may work where this one is blocked
+    global_ids: frozenset[DataType]  # data types whose sequence ids are alike on every connection
+    has_incremental_books: (
+        bool  # a book is a snapshot and changes to it, so that a file needs the former
+    )
     known_fields: frozenset[str]  # the names of all fields that messages of data are known to have
 
     def normalize_symbol(self, symbol: str) -> str:
         """Return the name under which rows of `symbol` are kept: lower case, no `-_/`."""
         ...
 
-    def websocket_url(self, leg: int = 0) -> str:
+    def websocket_url(self, line: int = 0) -> str:
         """Return the URL to connect to; follows `base_url`.
 
         Without one, leg 1 goes to another address than leg 0 where the exchange has two.
@@ -126,7 +128,7 @@ class Adapter(Protocol):
         ...
 
 
-class WholeBooksByWebSocket:
+class NoRestSnapshots:
     """Part of an adapter whose books need nothing that has to be asked for by HTTP."""
 
     name: str

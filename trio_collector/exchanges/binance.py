@@ -36,6 +36,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
+from trio_collector.config.markets import binance_rest_url, plain_symbol
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     Ack,
@@ -43,11 +44,11 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Notice,
-    Other,
+    GoingAway,
+    IgnoredMessage,
     Parsed,
     Rejection,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import (
     Keepalive,
@@ -64,7 +65,7 @@ from trio_collector.exchanges.binance_book import (
     parse_book,
     render_request,
 )
-from trio_collector.exchanges.wire import (
+from trio_collector.exchanges.decoding import (
     ABSENT,
     NULL,
     ORDERBOOK,
@@ -77,7 +78,6 @@ from trio_collector.exchanges.wire import (
     field_names,
     require_utf8,
 )
-from trio_collector.markets import binance_rest_url, plain_symbol
 
 BASE_URL = "wss://stream.binance.com:443"
 # Market data alone; works where stream.binance.com answers 451. (CHANGES.md of the Rust collector)
@@ -186,12 +186,12 @@ class Binance:
     # Binance pings every 20 s and the WebSocket layer answers. That is also what keeps a quiet
     # connection within the 30 s of silence that the feed allows.
     keepalive: Keepalive | None = None
-    contiguous: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
+    contiguous_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
     sends_acks = True
     max_session_s: float | None = MAX_SESSION_S
-    alternative_url: str | None = ALTERNATIVE_URL
-    same_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
-    has_delta_books: bool
+    fallback_url: str | None = ALTERNATIVE_URL
+    global_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
+    has_incremental_books: bool
     # Wrapper; trade and aggTrade; depthUpdate; partial book. (web-socket-streams.md)
     known_fields: frozenset[str] = field_names(
         "stream data e E s t p q T m M a f l U u b lastUpdateId bids asks"
@@ -206,20 +206,20 @@ class Binance:
         snapshot_depth: int = DEFAULT_SNAPSHOT_DEPTH,
         rest_url: str | None = None,
     ) -> None:
-        self.has_delta_books = orderbook == "diff"
+        self.has_incremental_books = orderbook == "diff"
         self._base_url = base_url
-        self._book_stream = "depth@100ms" if self.has_delta_books else f"depth{depth}@100ms"
+        self._book_stream = "depth@100ms" if self.has_incremental_books else f"depth{depth}@100ms"
         self._snapshot_depth = snapshot_depth
         self._rest_url = rest_url or binance_rest_url(base_url) or ""
-        if self.has_delta_books and not self._rest_url:
+        if self.has_incremental_books and not self._rest_url:
             raise ValueError(f"{base_url!r} does not tell where whole books are asked for")
         self._names = SymbolNames(plain_symbol)
 
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self, leg: int = 0) -> str:
-        url = self._base_url or HOSTS[leg % len(HOSTS)]
+    def websocket_url(self, line: int = 0) -> str:
+        url = self._base_url or HOSTS[line % len(HOSTS)]
         # The Rust collector's base_url ends with /ws, which delivers without stream names.
         return append_path(url.rstrip("/").removesuffix("/ws"), "/stream")
 
@@ -254,7 +254,7 @@ class Binance:
         return f"{symbol}@{self._book_stream}"
 
     def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
-        if not self.has_delta_books:
+        if not self.has_incremental_books:
             return None
         return render_request(self._rest_url, symbol, self._snapshot_depth)
 
@@ -295,7 +295,7 @@ def _parse_payload(stream: str, data: _Payload, names: SymbolNames) -> Event | C
     if kind == "aggTrade":
         return _parse_trade(data, _decode_id(data.asks_or_trade_id), names)
     if kind == "serverShutdown":
-        return Notice(kind)
+        return GoingAway(kind)
     return _parse_foreign(stream, data)
 
 
@@ -332,7 +332,7 @@ def _parse_partial(stream: str, data: _Payload, names: SymbolNames) -> Event | C
     if data.bids is ABSENT or data.asks is ABSENT:
         raise ValueError("partial book without levels")
     if not stream:
-        return Foreign("partial book without a stream name")
+        return UnknownMessage("partial book without a stream name")
     return Event(
         symbol=names[stream.partition("@")[0]],
         data_type=ORDERBOOK,
@@ -344,9 +344,9 @@ def _parse_partial(stream: str, data: _Payload, names: SymbolNames) -> Event | C
 def _parse_foreign(stream: str, data: _Payload) -> Control:
     """Return the kind of a message that is not collected; bookTicker has it in its stream only."""
     if kind := data.kind or stream.rpartition("@")[2].removeprefix("!"):
-        return Foreign(kind)
+        return UnknownMessage(kind)
     if data.final_update_id is not None and data.symbol:
-        return Foreign("bookTicker")
+        return UnknownMessage("bookTicker")
     raise ValueError("neither data nor an answer")
 
 
@@ -357,14 +357,14 @@ def _parse_control(message: _Frame) -> Control | None:
     if fault.code is not None:
         reason = f"code {fault.code}: {fault.msg}"
         if is_ending:
-            return Other(f"unsubscribe refused, {reason}")
+            return IgnoredMessage(f"unsubscribe refused, {reason}")
         return Rejection(reason, _text(message.id))
     if is_ending and message.result == NULL:
-        return Other("unsubscribe")
+        return IgnoredMessage("unsubscribe")
     if message.result == NULL and message.id is not None:
         return Ack(_text(message.id))
     # SUBSCRIBE is answered by null alone; LIST_SUBSCRIPTIONS and GET_PROPERTY by a value.
-    return None if message.result is ABSENT else Other("result")
+    return None if message.result is ABSENT else IgnoredMessage("result")
 
 
 def _text(request_id: int | str | None) -> str | None:

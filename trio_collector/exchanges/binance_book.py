@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from trio_collector.events import Event
 from trio_collector.exchanges.adapter import Rate, SnapshotRequest
-from trio_collector.exchanges.wire import ORDERBOOK, append_path, require_utf8
+from trio_collector.exchanges.decoding import ORDERBOOK, append_path, require_utf8
 
 # 1000 levels a side cost a fifth of what 5000 do, and 60 markets of them take a minute of ours.
 DEFAULT_SNAPSHOT_DEPTH = 1000

@@ -32,6 +32,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
+from trio_collector.config.markets import plain_symbol
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     Ack,
@@ -39,23 +40,23 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Other,
+    IgnoredMessage,
     Parsed,
     Pong,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
+    NoRestSnapshots,
     Rate,
     SubscribeRequest,
     Subscription,
-    WholeBooksByWebSocket,
     topic_of,
 )
-from trio_collector.exchanges.wire import (
+from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
@@ -68,7 +69,6 @@ from trio_collector.exchanges.wire import (
     field_names,
     require_utf8,
 )
-from trio_collector.markets import plain_symbol
 
 BASE_URL = "wss://stream.bybit.com"
 CATEGORIES = ("spot", "linear", "inverse")
@@ -145,7 +145,7 @@ class _Frame(msgspec.Struct, gc=False):
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 
 
-class Bybit(WholeBooksByWebSocket):
+class Bybit(NoRestSnapshots):
     """One category of Bybit; that of `base_url` holds if none is given."""
 
     name = "bybit"
@@ -155,12 +155,12 @@ class Bybit(WholeBooksByWebSocket):
         connections=CONNECTIONS,
     )
     keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, '{"op":"ping"}')
-    contiguous: frozenset[DataType] = frozenset({DataType.ORDERBOOK})
+    contiguous_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK})
     sends_acks = True
     max_session_s: float | None = None
-    alternative_url: str | None = None
-    same_ids: frozenset[DataType] = frozenset()
-    has_delta_books: bool = True
+    fallback_url: str | None = None
+    global_ids: frozenset[DataType] = frozenset()
+    has_incremental_books: bool = True
     # Wrapper; books; trades, where `L` is that of derivatives. (orderbook, trade)
     known_fields: frozenset[str] = field_names(
         "topic type ts cts data s b a u seq T S v p L i BT RPI"
@@ -178,7 +178,7 @@ class Bybit(WholeBooksByWebSocket):
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self, leg: int = 0) -> str:
+    def websocket_url(self, line: int = 0) -> str:
         return self._url
 
     def build_subscribe_messages(
@@ -254,8 +254,8 @@ def _parse_data(message: _Frame, names: SymbolNames) -> Event | Control:
         return _parse_trades(message, names)
     if message.topic == "system.status":
         # It tells of maintenance past and to come; it does not end this connection.
-        return Other(message.topic)
-    return Foreign(message.topic.rpartition(".")[0] or message.topic)
+        return IgnoredMessage(message.topic)
+    return UnknownMessage(message.topic.rpartition(".")[0] or message.topic)
 
 
 def _parse_book(message: _Frame, names: SymbolNames) -> Event:
@@ -298,13 +298,15 @@ def _parse_control(message: _Frame, names: SymbolNames) -> Control:
         return Pong()
     if message.op == "unsubscribe" or message.req_id.startswith(UNSUBSCRIBE):
         is_refused = message.success is False
-        return Other(f"unsubscribe refused, {message.ret_msg}" if is_refused else "unsubscribe")
+        return IgnoredMessage(
+            f"unsubscribe refused, {message.ret_msg}" if is_refused else "unsubscribe"
+        )
     if message.success is False:
         return _parse_refusal(message, names)
     if message.op == "subscribe" and message.success:
         return Ack(message.req_id or None)
     if kind := message.op or message.type:
-        return Other(kind)
+        return IgnoredMessage(kind)
     raise ValueError("neither data nor an answer")
 
 

@@ -33,6 +33,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
+from trio_collector.config.markets import plain_symbol
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     DATA_TYPE_OF,
@@ -42,22 +43,22 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
     Heartbeat,
     Parsed,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
+    NoRestSnapshots,
     Rate,
     SubscribeRequest,
     Subscription,
-    WholeBooksByWebSocket,
     topic_of,
 )
-from trio_collector.exchanges.wire import (
+from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
@@ -67,7 +68,6 @@ from trio_collector.exchanges.wire import (
     field_names,
     require_utf8,
 )
-from trio_collector.markets import plain_symbol
 
 BASE_URL = "wss://advanced-trade-ws.coinbase.com"
 
@@ -137,7 +137,7 @@ _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_id = msgspec.json.Decoder(Id).decode  # of a number that comes as text
 
 
-class Coinbase(WholeBooksByWebSocket):
+class Coinbase(NoRestSnapshots):
     """Coinbase Advanced Trade; `token` makes a fresh JWT for each request, if there is a key."""
 
     name = "coinbase"
@@ -151,12 +151,12 @@ class Coinbase(WholeBooksByWebSocket):
     # The heartbeats channel brings a frame every second, which keeps the other channels open and
     # the connection within the 30 s of silence that the feed allows.
     keepalive: Keepalive | None = None
-    contiguous: frozenset[DataType] = frozenset({DataType.TRADE})
+    contiguous_ids: frozenset[DataType] = frozenset({DataType.TRADE})
     sends_acks = True
     max_session_s: float | None = None
-    alternative_url: str | None = None
-    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    has_delta_books: bool = True
+    fallback_url: str | None = None
+    global_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_incremental_books: bool = True
     # Envelope, where `client_id` is often left out; l2_data; market_trades. (websocket-channels)
     known_fields: frozenset[str] = field_names(
         "channel client_id timestamp sequence_num events type product_id"
@@ -171,7 +171,7 @@ class Coinbase(WholeBooksByWebSocket):
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self, leg: int = 0) -> str:
+    def websocket_url(self, line: int = 0) -> str:
         return self._url
 
     def build_subscribe_messages(
@@ -250,7 +250,7 @@ def _parse_channel(message: _Frame, names: SymbolNames) -> tuple[Event | Control
         case "subscriptions":
             return (_parse_ack(message, names),)
         case _:
-            return (Foreign(message.channel),)
+            return (UnknownMessage(message.channel),)
 
 
 def _parse_books(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:

@@ -34,6 +34,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
+from trio_collector.config.markets import plain_symbol
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     Ack,
@@ -41,24 +42,24 @@ from trio_collector.events import (
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Notice,
-    Other,
+    GoingAway,
+    IgnoredMessage,
     Parsed,
     Pong,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
+    NoRestSnapshots,
     Rate,
     SubscribeRequest,
     Subscription,
-    WholeBooksByWebSocket,
     topic_of,
 )
-from trio_collector.exchanges.wire import (
+from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
@@ -71,7 +72,6 @@ from trio_collector.exchanges.wire import (
     field_names,
     require_utf8,
 )
-from trio_collector.markets import plain_symbol
 
 BASE_URL = "wss://ws.okx.com"
 PATH = "/ws/v5/public"
@@ -141,7 +141,7 @@ class _Frame(msgspec.Struct, gc=False):
 _decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
 
 
-class Okx(WholeBooksByWebSocket):
+class Okx(NoRestSnapshots):
     """OKX spot and derivatives; `book_channel` is books, books5 or bbo-tbt."""
 
     name = "okx"
@@ -151,12 +151,12 @@ class Okx(WholeBooksByWebSocket):
         requests=REQUESTS,
     )
     keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, "ping", is_idle_only=True)
-    contiguous: frozenset[DataType] = frozenset({DataType.TRADE})
+    contiguous_ids: frozenset[DataType] = frozenset({DataType.TRADE})
     sends_acks = True
     max_session_s: float | None = None
-    alternative_url: str | None = None
-    same_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
-    has_delta_books: bool
+    fallback_url: str | None = None
+    global_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
+    has_incremental_books: bool
     # Wrapper; books, where books5 repeats `instId` (recorded in 2023); trades. (order-book-channel,
     # trades-channel)
     known_fields: frozenset[str] = field_names(
@@ -167,7 +167,7 @@ class Okx(WholeBooksByWebSocket):
     def __init__(
         self, base_url: str | None = None, book_channel: str = DEFAULT_BOOK_CHANNEL
     ) -> None:
-        self.has_delta_books = book_channel == "books"
+        self.has_incremental_books = book_channel == "books"
         self._url = append_path(base_url or BASE_URL, PATH)
         self._names = SymbolNames(plain_symbol)
         self._channels = {FeedType.ORDERBOOK: book_channel, FeedType.TRADES: TRADES_CHANNEL}
@@ -177,7 +177,7 @@ class Okx(WholeBooksByWebSocket):
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self, leg: int = 0) -> str:
+    def websocket_url(self, line: int = 0) -> str:
         # wsaws.okx.com is not known to answer without the port that was closed.
         return self._url
 
@@ -227,7 +227,7 @@ class Okx(WholeBooksByWebSocket):
             raise ValueError("neither data nor an event")
         data_type = self._data_types.get(message.arg.channel)
         if data_type is None:
-            return Foreign(message.arg.channel)
+            return UnknownMessage(message.arg.channel)
         parse = _parse_book if data_type is ORDERBOOK else _parse_trades
         return parse(message.action, message.data, self._names[message.arg.symbol])
 
@@ -238,15 +238,15 @@ class Okx(WholeBooksByWebSocket):
             case "error":
                 reason = f"code {message.code}: {message.msg}"
                 if message.id and message.id.startswith(UNSUBSCRIBE):
-                    return Other(f"unsubscribe refused, {reason}")
+                    return IgnoredMessage(f"unsubscribe refused, {reason}")
                 return Rejection(reason, message.id)
             case "notice":
-                return Notice(f"code {message.code}: {message.msg}")
+                return GoingAway(f"code {message.code}: {message.msg}")
             case "channel-conn-count-error":
                 # It comes after the ack and names a channel but no instrument.
                 return Rejection(f"too many connections with channel {message.channel}")
             case _:
-                return Other(message.event)
+                return IgnoredMessage(message.event)
 
     def _topics(self, arg: _Argument | None) -> tuple[Topic, ...]:
         if arg is None:

@@ -28,29 +28,30 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
+from trio_collector.config.markets import plain_symbol
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     Control,
     DataType,
     Event,
     FeedType,
-    Foreign,
-    Other,
+    IgnoredMessage,
     Parsed,
     Pong,
     Rejection,
     Topic,
+    UnknownMessage,
 )
 from trio_collector.exchanges.adapter import (
     Keepalive,
     Limits,
+    NoRestSnapshots,
     Rate,
     SubscribeRequest,
     Subscription,
-    WholeBooksByWebSocket,
     topic_of,
 )
-from trio_collector.exchanges.wire import (
+from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
@@ -62,7 +63,6 @@ from trio_collector.exchanges.wire import (
     field_names,
     require_utf8,
 )
-from trio_collector.markets import plain_symbol
 
 BASE_URL = "wss://api.upbit.com"
 PATH = "/websocket/v1"
@@ -143,7 +143,7 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_list = msgspec.json.Decoder(list[_Message]).decode
 
 
-class Upbit(WholeBooksByWebSocket):
+class Upbit(NoRestSnapshots):
     """Upbit Korea; `base_url` names another region's host, whose markets have other codes."""
 
     name = "upbit"
@@ -153,12 +153,12 @@ class Upbit(WholeBooksByWebSocket):
         requests=REQUESTS,
     )
     keepalive: Keepalive | None = Keepalive("frame", PING_INTERVAL_S)
-    contiguous: frozenset[DataType] = frozenset()
+    contiguous_ids: frozenset[DataType] = frozenset()
     sends_acks = False
     max_session_s: float | None = None
-    alternative_url: str | None = None
-    same_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    has_delta_books: bool = False
+    fallback_url: str | None = None
+    global_ids: frozenset[DataType] = frozenset({DataType.TRADE})
+    has_incremental_books: bool = False
     # SIMPLE, then DEFAULT; each of both types, of trades, and of books. (websocket-trade,
     # websocket-orderbook)
     known_fields: frozenset[str] = field_names(
@@ -181,7 +181,7 @@ class Upbit(WholeBooksByWebSocket):
     def normalize_symbol(self, symbol: str) -> str:
         return self._names[symbol]
 
-    def websocket_url(self, leg: int = 0) -> str:
+    def websocket_url(self, line: int = 0) -> str:
         # The hosts of other regions have other markets.
         return self._url
 
@@ -252,7 +252,7 @@ def _parse_one(message: _Message, names: SymbolNames) -> Event | Control:
     if kind == "trade":
         return _parse_trade(message, names)
     if kind:
-        return Foreign(kind)
+        return UnknownMessage(kind)
     return _parse_control(message)
 
 
@@ -294,5 +294,5 @@ def _parse_control(message: _Message) -> Control:
     if message.status == "UP":
         return Pong()
     if other := message.method or message.status:
-        return Other(other)
+        return IgnoredMessage(other)
     raise ValueError("neither data nor an answer")

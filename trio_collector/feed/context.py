@@ -6,19 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 import trio
 
-from trio_collector.beginnings import Beginnings
 from trio_collector.budget import ByteBudget
-from trio_collector.config import WebsocketSection
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.events import Batch, Topic
-from trio_collector.feed.arbiter import Arbiter
-from trio_collector.feed.bases import Bases
-from trio_collector.feed.connect import connect_stream
-from trio_collector.feed.drift import Drift
-from trio_collector.feed.http import Answer, get_answer
-from trio_collector.feed.plan import Connection
-from trio_collector.feed.rhythm import Rhythm
-from trio_collector.feed.venue import Venue
-from trio_collector.vitals import Vitals
+from trio_collector.feed.books.segment_starts import SegmentStarts
+from trio_collector.feed.books.snapshots import BookSnapshots
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.health.adaptive_timeout import AdaptiveTimeout
+from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.limits.exchange_limits import ExchangeLimits
+from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.wire.connect import connect_stream
+from trio_collector.feed.wire.http import HttpResponse, http_get
+from trio_collector.telemetry.live_state import LiveState
 
 
 class FeedContext(msgspec.Struct, frozen=True):
@@ -27,25 +27,25 @@ class FeedContext(msgspec.Struct, frozen=True):
     websocket: WebsocketSection
     budget: ByteBudget
     ssl_context: ssl.SSLContext
-    venues: Mapping[str, Venue]  # by exchange
+    exchange_limits: Mapping[str, ExchangeLimits]  # by exchange
     drifts: Mapping[str, Drift]  # likewise
     stop: trio.Event
     now_us: Callable[[], int]
     random: Callable[[], float]  # 0 <= x < 1
     run: int = 0  # names the process in the ledger
-    vitals: Vitals = msgspec.field(default_factory=Vitals)
-    beginnings: Beginnings = msgspec.field(default_factory=Beginnings)  # of segments
+    live: LiveState = msgspec.field(default_factory=LiveState)
+    segment_starts: SegmentStarts = msgspec.field(default_factory=SegmentStarts)  # of segments
     connect: Callable[[str, ssl.SSLContext], Awaitable[trio.abc.Stream]] = connect_stream
-    get: Callable[[str, ssl.SSLContext, int], Awaitable[Answer]] = get_answer
+    get: Callable[[str, ssl.SSLContext, int], Awaitable[HttpResponse]] = http_get
 
 
-class LegContext(msgspec.Struct, frozen=True):
+class LineContext(msgspec.Struct, frozen=True):
     """What the sessions of one leg are given; both legs of a connection share the first five."""
 
-    connection: Connection
+    connection: ConnectionPlan
     feeds: FeedContext
     to_writer: trio.MemorySendChannel[Batch]
-    arbiter: Arbiter
-    bases: Bases
-    rhythms: Mapping[Topic, Rhythm]
-    leg: int = 0  # its number
+    arbiter: LineArbiter
+    snapshots: BookSnapshots
+    timeouts: Mapping[Topic, AdaptiveTimeout]
+    line: int = 0  # its number

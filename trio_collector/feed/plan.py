@@ -14,31 +14,31 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from trio_collector.config import Market, WebsocketSection
+from trio_collector.config.settings import Market, WebsocketSection
 from trio_collector.errors import ConfigError, Problem
 from trio_collector.events import DATA_TYPE_OF, Stream, Topic
 from trio_collector.exchanges.adapter import Adapter, Subscription, topic_of
-from trio_collector.feed.rhythm import FixedRhythm, Rhythm
+from trio_collector.feed.health.adaptive_timeout import AdaptiveTimeout, FixedTimeout
 
 # A feed without data for this many timeouts is stale: the Rust collector's rule, kept so that its
 # configured values mean what they meant.
 TIMEOUTS_TO_STALE = 3
 
 
-class Connection(msgspec.Struct, frozen=True):
+class ConnectionPlan(msgspec.Struct, frozen=True):
     """What to connect to, and for which subscriptions."""
 
     name: str
     adapter: Adapter
     subscriptions: tuple[Subscription, ...]
     data_timeout_s: float
-    legs: int = 1  # so many sessions carry it side by side
+    lines: int = 1  # so many sessions carry it side by side
     learns_timeout: bool = False  # `data_timeout_s` is where learning begins, else what counts
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each leg is called; the first one as the connection."""
-        return (self.name, *(f"{self.name} #{leg}" for leg in range(2, self.legs + 1)))
+        return (self.name, *(f"{self.name} #{line}" for line in range(2, self.lines + 1)))
 
     @property
     def topics(self) -> dict[Topic, Subscription]:
@@ -49,15 +49,15 @@ class Connection(msgspec.Struct, frozen=True):
     def streams(self) -> list[Stream]:
         return [Stream(self.adapter.name, *topic) for topic in self.topics]
 
-    def open_rhythms(self) -> dict[Topic, Rhythm]:
+    def open_timeouts(self) -> dict[Topic, AdaptiveTimeout]:
         """Return how long each topic may be silent, as far as is known before the first data."""
-        rhythm = Rhythm if self.learns_timeout else FixedRhythm
-        return {topic: rhythm(self.data_timeout_s) for topic in self.topics}
+        timeout = AdaptiveTimeout if self.learns_timeout else FixedTimeout
+        return {topic: timeout(self.data_timeout_s) for topic in self.topics}
 
 
 def plan_connections(
     markets: Sequence[tuple[Market, Adapter]], websocket: WebsocketSection
-) -> list[Connection]:
+) -> list[ConnectionPlan]:
     """Return the connections for `markets`, which are all of the configuration's, in their order.
 
     Raises ConfigError if two symbols feed the same stream.
@@ -88,7 +88,7 @@ def _find_shared_streams(markets: Sequence[tuple[Market, Adapter]]) -> Iterator[
 
 def _plan_market(
     market: Market, adapter: Adapter, websocket: WebsocketSection
-) -> Iterable[Connection]:
+) -> Iterable[ConnectionPlan]:
     size = min(websocket.streams_per_connection, adapter.limits.topics_per_connection)
     timeout_s = market.data_timeout_secs or websocket.message_timeout_secs
     wanted = [
@@ -97,12 +97,12 @@ def _plan_market(
     ]
     for start in range(0, len(wanted), size):
         subscriptions = tuple(wanted[start : start + size])
-        yield Connection(
+        yield ConnectionPlan(
             _name(adapter, subscriptions),
             adapter,
             subscriptions,
             timeout_s * TIMEOUTS_TO_STALE,
-            legs=market.connections,
+            lines=market.connections,
             learns_timeout=market.data_timeout_secs is None,
         )
 

@@ -12,7 +12,7 @@
 Whatever ends a session calls `end` with its reason; the first one stands. That cancels the
 transport scope, and no more is read. The intake lives outside of it, so that every frame that was
 read reaches the writer, also when the session is told to stop. What frames mean for the session is
-judged in `standing`.
+judged in `monitor`.
 
 Two clocks run: any byte (the transport is alive) and data for each topic (the feed is alive);
 heartbeats and pongs count for the first alone. A topic that is silent among others is reported by
@@ -34,16 +34,16 @@ import trio_websocket
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.asking import Asking
-from trio_collector.feed.context import LegContext
-from trio_collector.feed.ending import Ending
-from trio_collector.feed.failure import closed_session, ending_of
-from trio_collector.feed.fetch import fetch_book
-from trio_collector.feed.intake import Intake
-from trio_collector.feed.keepalive import run_keepalive
-from trio_collector.feed.rhythm import REVIEW_S
-from trio_collector.feed.sessionlog import SessionLog
-from trio_collector.feed.transport import FrameStream, Received, open_websocket
+from trio_collector.feed.books.fetch import fetch_book
+from trio_collector.feed.context import LineContext
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.health.adaptive_timeout import REVIEW_S
+from trio_collector.feed.receiver import Receiver
+from trio_collector.feed.requests import RequestSender
+from trio_collector.feed.session_log import SessionLog
+from trio_collector.feed.wire.failures import closed_session, end_of
+from trio_collector.feed.wire.keepalive import run_keepalive
+from trio_collector.feed.wire.transport import FrameStream, Read, open_websocket
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
 CLOSE_S = 0.5  # our close frame is a courtesy
@@ -60,28 +60,28 @@ CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 class Session:
     """One session of a leg; `run` lives it and says why it ended."""
 
-    def __init__(self, given: LegContext, *, number: int, topics: list[Topic]) -> None:
+    def __init__(self, given: LineContext, *, number: int, topics: list[Topic]) -> None:
         self.number = number
-        self.wants_relief = trio.Event()
+        self.wants_handover = trio.Event()
         self.ended_us: int | None = None
         self._planned_end: SessionEnded | None = None
         self._connection = given.connection
         self._adapter = given.connection.adapter
-        self._url = self._adapter.websocket_url(given.leg)
+        self._url = self._adapter.websocket_url(given.line)
         self._context = given.feeds
         self._ledger = SessionLog(
             given.connection,
             topics,
             given.feeds.now_us,
             number=number,
-            leg=given.leg,
+            line=given.line,
             run=given.feeds.run,
-            vitals=given.feeds.vitals,
+            live=given.feeds.live,
         )
-        self._intake = Intake(given, self._ledger, topics=topics, heed=self._heed)
-        self.standing = self._intake.standing
-        venue = given.feeds.venues[self._adapter.name]
-        self._asking = Asking(self.standing, self._adapter.limits, venue)
+        self._receiver = Receiver(given, self._ledger, topics=topics, heed=self._heed)
+        self.monitor = self._receiver.monitor
+        exchange_limits = given.feeds.exchange_limits[self._adapter.name]
+        self._requests = RequestSender(self.monitor, self._adapter.limits, exchange_limits)
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
@@ -91,12 +91,12 @@ class Session:
     @property
     def refused(self) -> set[Topic]:
         """The topics that the exchange refused."""
-        return self.standing.refused
+        return self.monitor.refused
 
     @property
     def carried_s(self) -> float:
         """How long the session carried data, from the first to the latest."""
-        return self.standing.carried_s
+        return self.monitor.carried_s
 
     def end(self, ending: SessionEnded) -> None:
         """End the session; the first ending stands."""
@@ -108,36 +108,36 @@ class Session:
     @property
     def leaving(self) -> SessionEnded | None:
         """Why the session should be relieved; None if there is no reason any more."""
-        return self._planned_end or self.standing.leaving
+        return self._planned_end or self.monitor.leaving
 
     def plan_end(self, detail: str) -> None:
         """Let the session be relieved, for a reason of ours."""
-        self._planned_end = SessionEnded(Ending.HANDOVER, detail)
-        self._ask_relief()
+        self._planned_end = SessionEnded(EndReason.HANDOVER, detail)
+        self._ask_handover()
 
-    def _ask_relief(self) -> None:
-        if self.leaving is not None and not self.wants_relief.is_set():
+    def _ask_handover(self) -> None:
+        if self.leaving is not None and not self.wants_handover.is_set():
             self._ledger.log.info("session to be relieved", why=str(self.leaving))
-            self.wants_relief.set()
+            self.wants_handover.set()
 
     def stay(self) -> None:
         """Take note that the reason to be relieved is gone."""
-        self.wants_relief = trio.Event()
+        self.wants_handover = trio.Event()
 
     def lags(self, other: "Session") -> list[Topic]:
         """Return the topics that `other` carries and this session does not yet."""
-        return self.standing.lags(other.standing, trio.current_time())
+        return self.monitor.lags(other.monitor, trio.current_time())
 
-    def note_relieved(self, other: "Session") -> None:
+    def note_handover(self, other: "Session") -> None:
         """Write into the ledger that this session has relieved `other`, which is over."""
-        self._ledger.relieved(self.standing.wanted, other.number, until_us=other.ended_us)
-        self._intake.nudge()
+        self._ledger.handed_over(self.monitor.wanted, other.number, until_us=other.ended_us)
+        self._receiver.nudge()
 
     def need_book(self, topic: Topic) -> None:
         """See to it that the whole book of `topic` comes once more."""
-        if self.standing.rebasing.is_fetched(topic):
-            self.standing.rebasing.need(topic, trio.current_time())
-            self._intake.nudge()
+        if self.monitor.resync.is_fetched(topic):
+            self.monitor.resync.need(topic, trio.current_time())
+            self._receiver.nudge()
         else:
             self.plan_end("a file begins without the whole book")
 
@@ -147,17 +147,17 @@ class Session:
         Cancelling closes the connection and loses what was read and not yet sent to the writer;
         `context.stop` ends a session without that.
         """
-        frames_to = self._intake.frames_to
+        frames_to = self._receiver.frames_to
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._intake.run, self._guard)
+                nursery.start_soon(self._receiver.run, self._guard)
                 async with frames_to:
                     await self._guard(partial(self._use_transport, frames_to.clone()))
                     await self._hand_over(frames_to)
         finally:
-            self._intake.leave()
-        ending = self._ending or SessionEnded(Ending.STREAM_ENDED)
-        await self._intake.finish(ending, at_us=self.ended_us, latest_us=self._latest_us())
+            self._receiver.leave()
+        ending = self._ending or SessionEnded(EndReason.STREAM_ENDED)
+        await self._receiver.finish(ending, at_us=self.ended_us, latest_us=self._latest_us())
         return ending
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -168,12 +168,12 @@ class Session:
         try:
             await task()
         except* Exception as failures:
-            ending = ending_of(
+            ending = end_of(
                 failures,
                 now_s=self._context.now_us() / 1e6,
-                alternative_url=self._adapter.alternative_url,
+                fallback_url=self._adapter.fallback_url,
             )
-            if ending.reason == Ending.BUG:
+            if ending.reason == EndReason.BUG:
                 self._ledger.log.exception("bug in a session")
             self.end(ending)
 
@@ -186,7 +186,7 @@ class Session:
 
     # Inside of the transport scope.
 
-    async def _use_transport(self, frames_to: trio.MemorySendChannel[Received]) -> None:
+    async def _use_transport(self, frames_to: trio.MemorySendChannel[Read]) -> None:
         """Connect and run the session's tasks until something ends it.
 
         Closes the connection and `frames_to`, whatever happens.
@@ -196,15 +196,15 @@ class Session:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_stop)
                     websocket, stream = await self._open(nursery, frames_to)
-                    self._intake.enter()
-                    self._asking.start()
+                    self._receiver.enter()
+                    self._requests.start()
                     with self._ledger.connected(self._url):
                         await self._run_tasks(websocket, stream)
         finally:
             await self._hang_up()
 
     async def _open(
-        self, nursery: trio.Nursery, frames_to: trio.MemorySendChannel[Received]
+        self, nursery: trio.Nursery, frames_to: trio.MemorySendChannel[Read]
     ) -> tuple[trio_websocket.WebSocketConnection, FrameStream]:
         """Connect and shake hands, within one deadline."""
         try:
@@ -220,7 +220,7 @@ class Session:
                 )
         except trio.TooSlowError as exc:
             text = f"no WebSocket at {self._url} within {CONNECT_S:g} s"
-            raise SessionEnded(Ending.CONNECT_FAILED, text) from exc
+            raise SessionEnded(EndReason.CONNECT_FAILED, text) from exc
         return websocket, self._stream
 
     async def _run_tasks(
@@ -229,7 +229,7 @@ class Session:
         async with trio.open_nursery() as tasks:
             for task in (
                 partial(self._watch_close, websocket),
-                partial(self._asking.run, websocket),
+                partial(self._requests.run, websocket),
                 self._fetch,
                 partial(self._keep_alive, websocket, stream),
                 partial(self._watch_transport, stream),
@@ -250,7 +250,7 @@ class Session:
             if self._socket is not None:
                 await trio.aclose_forcefully(self._socket)
 
-    async def _hand_over(self, frames_to: trio.MemorySendChannel[Received]) -> None:
+    async def _hand_over(self, frames_to: trio.MemorySendChannel[Read]) -> None:
         """Give to the intake what was read and found no room."""
         if self._stream is not None:
             with contextlib.suppress(trio.BrokenResourceError):  # a bug has ended the intake
@@ -261,20 +261,20 @@ class Session:
 
     def _heed(self, requests: Iterable[SubscribeRequest]) -> None:
         """Do what the standing asks for: send, fetch, be relieved, end."""
-        for topic in self.standing.rebasing.take_fetches(trio.current_time()):
+        for topic in self.monitor.resync.take_fetches(trio.current_time()):
             self._to_fetch.send_nowait(topic)
-        self._ask_relief()
-        if self.standing.ending is not None:
-            self.end(self.standing.ending)
-        self._asking.add(requests)
+        self._ask_handover()
+        if self.monitor.ending is not None:
+            self.end(self.monitor.ending)
+        self._requests.add(requests)
 
     async def _fetch(self) -> None:
         """Fetch whole books by HTTP, one after the other."""
         async for topic in self._fetches:
-            reached = self._intake.lane.reached(topic)
+            reached = self._receiver.source.reached(topic)
             subscription = self._connection.topics[topic]
             row = await fetch_book(self._context, self._adapter, subscription, reached)
-            self._intake.add_book(topic, row)
+            self._receiver.add_book(topic, row)
 
     async def _keep_alive(
         self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
@@ -292,7 +292,7 @@ class Session:
 
     async def _watch_stop(self) -> None:
         await self._context.stop.wait()
-        self.end(SessionEnded(Ending.STOPPED))
+        self.end(SessionEnded(EndReason.STOPPED))
 
     async def _watch_close(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """Wait for the WebSocket's end; data frames never get this far."""
@@ -303,31 +303,31 @@ class Session:
             raise closed_session(exc) from exc
 
     def _latest_sign(self, stream: FrameStream) -> float:
-        return self._intake.outflow.latest_sign(stream.latest_read)
+        return self._receiver.sender.latest_sign(stream.latest_read)
 
     async def _watch_transport(self, stream: FrameStream) -> None:
         limit_s = self._context.websocket.message_timeout_secs
         await self._wait_until(lambda: self._latest_sign(stream) + limit_s)
         self._ledger.timed_out()
-        raise SessionEnded(Ending.DEAD_TIMEOUT, f"no byte for {limit_s:g} s")
+        raise SessionEnded(EndReason.DEAD_TIMEOUT, f"no byte for {limit_s:g} s")
 
     async def _watch_data(self) -> None:
         while True:
             await self._wait_until(self._next_stale)
-            self._heed(self.standing.judge_silence(trio.current_time()))
+            self._heed(self.monitor.judge_silence(trio.current_time()))
 
     def _next_stale(self) -> float:
         """Return when to look for stale topics; at times, for limits that are learned fall."""
-        return min(self.standing.next_stale(), trio.current_time() + REVIEW_S)
+        return min(self.monitor.next_stale(), trio.current_time() + REVIEW_S)
 
     async def _watch_acks(self) -> None:
         while True:
-            await self._wait_until(partial(self.standing.next_overdue, trio.current_time()))
-            self.standing.judge_acks(trio.current_time())
+            await self._wait_until(partial(self.monitor.next_overdue, trio.current_time()))
+            self.monitor.judge_acks(trio.current_time())
             self._heed([])
 
     async def _wait_until(self, due: Callable[[], float]) -> None:
-        await self._intake.outflow.wait_until(due)
+        await self._receiver.sender.wait_until(due)
 
     async def _watch_age(self) -> None:
         limit_s = self._adapter.max_session_s

@@ -10,18 +10,18 @@ It knows the exchanges from their documents alone and imports neither the adapte
 two are independent readings, and undo each other in the tests.
 """
 
-from trio_collector.simulator.faults import Fault, FaultScript, Happening, Kind
+from trio_collector.simulator.faults import Fault, FaultScript, InjectedFault, Kind
 from trio_collector.simulator.record import Entry, Visit, read_entries
 from trio_collector.simulator.server import Simulator, run_simulator, serve_simulator
-from trio_collector.simulator.settings import DEFAULT_VENUES, EXCHANGES, Simulation
+from trio_collector.simulator.settings import DEFAULT_EXCHANGES, EXCHANGES, Simulation
 
 __all__ = [
-    "DEFAULT_VENUES",
+    "DEFAULT_EXCHANGES",
     "EXCHANGES",
     "Entry",
     "Fault",
     "FaultScript",
-    "Happening",
+    "InjectedFault",
     "Kind",
     "Simulation",
     "Simulator",

@@ -4,27 +4,33 @@ For tests of what is pure: what is said is answered at once, and time passes whe
 """
 
 from trio_collector.simulator.endpoints import find_endpoint
-from trio_collector.simulator.frames import Frame, Opcode
+from trio_collector.simulator.markets.exchange import SimulatedExchange
+from trio_collector.simulator.markets.exchanges import open_exchanges
+from trio_collector.simulator.net.frames import Frame, Opcode
 from trio_collector.simulator.settings import Simulation
-from trio_collector.simulator.venue import Venue
-from trio_collector.simulator.venues import open_venues
 
 START_MS = 1_790_000_000_000
 STEP_MS = 20
 
 
 class Conversation:
-    """One connection to the endpoint at `target`; with a `venue`, another one to that venue."""
+    """One connection to the endpoint at `target`; with a `exchange`, another one to that venue."""
 
     def __init__(
-        self, target: str, settings: Simulation | None = None, *, venue: Venue | None = None
+        self,
+        target: str,
+        settings: Simulation | None = None,
+        *,
+        exchange: SimulatedExchange | None = None,
     ) -> None:
         endpoint = find_endpoint(target.partition("?")[0])
         if endpoint is None:
             raise ValueError(f"no endpoint at {target}")
-        self.now_ms = START_MS if venue is None else int(venue.stepped_ms)
-        self.venue = venue or open_venues(settings or Simulation(), START_MS)[endpoint.venue]
-        self.dialect = endpoint.dialect(self.venue, target, self.now_ms)
+        self.now_ms = START_MS if exchange is None else int(exchange.stepped_ms)
+        self.exchange = (
+            exchange or open_exchanges(settings or Simulation(), START_MS)[endpoint.exchange]
+        )
+        self.dialect = endpoint.dialect(self.exchange, target, self.now_ms)
 
     def say(self, message: str | bytes) -> list[Frame]:
         """Send `message`; return what is there to hear right after it."""
@@ -38,7 +44,7 @@ class Conversation:
 
     def hear(self) -> list[Frame]:
         """Return what came since; the time is that of the venue."""
-        self.now_ms = max(self.now_ms, int(self.venue.stepped_ms))
+        self.now_ms = max(self.now_ms, int(self.exchange.stepped_ms))
         return self.dialect.flush(self.now_ms)
 
     def wait(self, wait_ms: int) -> list[Frame]:
@@ -46,6 +52,6 @@ class Conversation:
         frames = []
         for _ in range(0, wait_ms, STEP_MS):
             self.now_ms += STEP_MS
-            self.venue.step(self.now_ms)
+            self.exchange.step(self.now_ms)
             frames += self.hear()
         return frames

@@ -14,7 +14,7 @@ class Endpoint(NamedTuple):
     """Who speaks at a path, and which venue is behind it."""
 
     dialect: type[Dialect]
-    venue: str
+    exchange: str
 
 
 # Bybit's product families share names of symbols and topics and nothing else.

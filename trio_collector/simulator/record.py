@@ -28,8 +28,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
-from trio_collector.simulator.frames import Fate, Frame, StreamKey
-from trio_collector.simulator.recorded import recorded_stream
+from trio_collector.simulator.markets.recorded import recorded_stream
+from trio_collector.simulator.net.frames import Fate, Frame, StreamKey
 
 UNPARSED = "unparsed"
 _READABLE = frozenset({Fate.SENT, Fate.REPEATED, Fate.LATE})

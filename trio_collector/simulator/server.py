@@ -16,19 +16,19 @@ from typing import Any
 import trio
 
 from trio_collector.simulator.clock import Clock
-from trio_collector.simulator.connection import Connection
-from trio_collector.simulator.entrance import Entrance, Guest
 from trio_collector.simulator.faults.act import Act, Deed
 from trio_collector.simulator.faults.catalog import CATALOG, NEED_TLS, Stage
 from trio_collector.simulator.faults.director import Director
-from trio_collector.simulator.faults.fault import Fault, Happening, Kind
-from trio_collector.simulator.outbox import Outbox
-from trio_collector.simulator.ports import HOST, Port
+from trio_collector.simulator.faults.fault import Fault, InjectedFault, Kind
+from trio_collector.simulator.markets.exchange import SimulatedExchange
+from trio_collector.simulator.markets.exchanges import open_exchanges
+from trio_collector.simulator.net.connection import Connection
+from trio_collector.simulator.net.handshake import Client, Handshake
+from trio_collector.simulator.net.outbox import Outbox
+from trio_collector.simulator.net.ports import HOST, Port
+from trio_collector.simulator.net.tls import ServerIdentity, create_identity
 from trio_collector.simulator.record import SentRecord
 from trio_collector.simulator.settings import Simulation
-from trio_collector.simulator.tls import ServerIdentity, create_identity
-from trio_collector.simulator.venue import Venue
-from trio_collector.simulator.venues import open_venues
 
 ALL = ""  # the exchange of the port that serves all of them
 
@@ -39,26 +39,26 @@ class Simulator:
     def __init__(
         self,
         settings: Simulation,
-        venues: dict[str, Venue],
+        exchanges: dict[str, SimulatedExchange],
         sent: SentRecord,
         identity: ServerIdentity | None,
         start_ms: float,
     ) -> None:
         self.sent = sent
-        self.venues = venues
+        self.exchanges = exchanges
         self.ca_pem = identity.ca_pem if identity else b""
         self.connections: set[Connection] = set()
         self._settings = settings
         self._clock = Clock(start_ms)
         self._director = Director(settings.faults)
-        self._entrance = Entrance(venues, sent, self._director, identity, self._clock)
+        self._entrance = Handshake(exchanges, sent, self._director, identity, self._clock)
         self._is_paused = False
-        self._shifts: list[tuple[float, Venue, int]] = []  # when a jump of a clock ends
+        self._shifts: list[tuple[float, SimulatedExchange, int]] = []  # when a jump of a clock ends
         has_own_ports = settings.has_own_ports or bool(settings.faults.faults)
-        exchanges = (ALL, *settings.venues) if has_own_ports else (ALL,)
+        names = (ALL, *settings.exchanges) if has_own_ports else (ALL,)
         self.ports = {
             name: Port(name, settings.port if name == ALL else 0, self.serve_client)
-            for name in exchanges
+            for name in names
         }
 
     @property
@@ -67,7 +67,7 @@ class Simulator:
         return self.ports[ALL].number
 
     @property
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[InjectedFault]:
         """The faults that have happened so far, in order."""
         return self._director.happenings
 
@@ -80,7 +80,7 @@ class Simulator:
         """Return where it is and what a client has to trust, for who reads it as JSON."""
         return {
             "port": self.port,
-            "base_urls": {name: self.base_url(name) for name in self._settings.venues},
+            "base_urls": {name: self.base_url(name) for name in self._settings.exchanges},
             "ca_pem": self.ca_pem.decode("ascii"),
         }
 
@@ -108,8 +108,8 @@ class Simulator:
 
     def resume(self) -> None:
         """Let the markets go on from where they were."""
-        for venue in self.venues.values():
-            venue.rest_until(self._clock.now_ms())
+        for exchange in self.exchanges.values():
+            exchange.rest_until(self._clock.now_ms())
         self._is_paused = False
 
     async def wait_sent(self) -> None:
@@ -141,8 +141,8 @@ class Simulator:
         self._misfortune()
         if not self._is_paused:
             now_ms = self._clock.now_ms()
-            for venue in self.venues.values():
-                venue.step(now_ms)
+            for exchange in self.exchanges.values():
+                exchange.step(now_ms)
         for connection in self.connections:
             connection.flush()
         self.sent.flush()
@@ -153,7 +153,7 @@ class Simulator:
         if guest is not None:
             await self._serve_guest(guest)
 
-    async def _serve_guest(self, guest: Guest) -> None:
+    async def _serve_guest(self, guest: Client) -> None:
         dialect, visit = guest.dialect, guest.visit
         outbox = Outbox(
             guest.stream, visit.exchange, self.sent, self._settings.max_queue_bytes, visit.id
@@ -170,9 +170,9 @@ class Simulator:
     def _misfortune(self) -> None:
         """Let happen to whole exchanges what is due."""
         now_s = self._clock.now_s()
-        for end_s, venue, shift_ms in self._shifts:
+        for end_s, exchange, shift_ms in self._shifts:
             if end_s <= now_s:
-                venue.shift_ms -= shift_ms
+                exchange.shift_ms -= shift_ms
         self._shifts = [each for each in self._shifts if each[0] > now_s]
         for fault in self._director.due(now_s):
             if fault.kind is Kind.CLOCK_JUMP:
@@ -182,10 +182,10 @@ class Simulator:
 
     def _jump(self, fault: Fault, now_s: float) -> None:
         shift_ms = int(fault.shift_s * 1_000)
-        for venue in self.venues.values():
-            if fault.exchange in (None, venue.exchange):
-                venue.shift_ms += shift_ms
-                self._shifts.append((now_s + _length_s(fault), venue, shift_ms))
+        for exchange in self.exchanges.values():
+            if fault.exchange in (None, exchange.exchange):
+                exchange.shift_ms += shift_ms
+                self._shifts.append((now_s + _length_s(fault), exchange, shift_ms))
 
     def _shut(self, fault: Fault) -> None:
         """Close the ports of an exchange, and if it is down, its connections."""
@@ -214,14 +214,14 @@ async def serve_simulator(
     Raises OSError if the port is taken or `captures` or a path of the record cannot be used.
     """
     start_ms = time.time() * 1_000
-    venues = await trio.to_thread.run_sync(open_venues, settings, start_ms)
+    exchanges = await trio.to_thread.run_sync(open_exchanges, settings, start_ms)
     identity = create_identity() if settings.is_tls else None
     with SentRecord(
         is_recording=settings.is_recording or settings.captures is not None,
         path=settings.record_path,
         entries_path=settings.entries_path,
     ) as sent:
-        simulator = Simulator(settings, venues, sent, identity, start_ms)
+        simulator = Simulator(settings, exchanges, sent, identity, start_ms)
         async with trio.open_nursery() as nursery:
             for port in simulator.ports.values():
                 await nursery.start(port.run)

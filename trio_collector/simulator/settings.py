@@ -11,7 +11,7 @@ from trio_collector.simulator.faults.script import FaultScript
 
 EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
 
-DEFAULT_VENUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+DEFAULT_EXCHANGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "binance": ("BTCUSDT", "ETHUSDT"),
         "coinbase": ("BTC-USD", "ETH-USD"),
@@ -25,11 +25,13 @@ DEFAULT_VENUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a simulator; the same seed makes the same markets.
 
-    A symbol that is not in `venues` is unknown to its venue. The rates are the means of one topic;
+    A symbol that is not in `exchanges` is unknown to its venue. The rates are the means of one topic;
     the pace in a topic's name (`@100ms`) is not kept, so that a simulator can outrun a venue.
     """
 
-    venues: Mapping[str, tuple[str, ...]] = DEFAULT_VENUES  # as the exchange spells its symbols
+    exchanges: Mapping[str, tuple[str, ...]] = (
+        DEFAULT_EXCHANGES  # as the exchange spells its symbols
+    )
     seed: int = 0
     books_per_s: float = 10.0
     trades_per_s: float = 5.0
@@ -48,7 +50,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
-        unknown = set(self.venues) - set(EXCHANGES)
+        unknown = set(self.exchanges) - set(EXCHANGES)
         if unknown:
             raise ValueError(f"no such exchanges: {', '.join(sorted(unknown))}")
         if not self.is_tls and any(fault.kind in NEED_TLS for fault in self.faults.faults):

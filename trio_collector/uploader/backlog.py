@@ -11,14 +11,14 @@ from pathlib import PurePosixPath
 
 from trio_collector.errors import StoreError
 from trio_collector.uploader.delivery import Upload
-from trio_collector.uploader.pace import Rest
+from trio_collector.uploader.retry_schedule import RetryTimer
 from trio_collector.uploader.spool import SealedFile, Spool
 
 
 class Job:
     """A file that is being delivered, or rests until it is tried again."""
 
-    def __init__(self, sealed: SealedFile, rest: Rest, upload: Upload | None) -> None:
+    def __init__(self, sealed: SealedFile, rest: RetryTimer, upload: Upload | None) -> None:
         self.sealed = sealed
         self.rest = rest
         self.upload = upload  # None: it goes to no store
@@ -48,7 +48,7 @@ class Backlog:
         return len(self._jobs)
 
     @property
-    def needs_survey(self) -> bool:
+    def needs_scan(self) -> bool:
         """Whether the front is used up, and there is more."""
         return self._has_more and not self._front
 
@@ -62,12 +62,12 @@ class Backlog:
         jobs = self._jobs.values()
         return not self._front and all(job.refusals > 1 and not job.is_active for job in jobs)
 
-    def begin_survey(self) -> set[PurePosixPath]:
+    def begin_scan(self) -> set[PurePosixPath]:
         """Return what need not be found, because it is known."""
         self._delivered.clear()
         return set(self._jobs)
 
-    def end_survey(self, spool: Spool) -> None:
+    def end_scan(self, spool: Spool) -> None:
         """Take on what was found, but for what was delivered meanwhile."""
         self._has_more = spool.has_more
         known = self._delivered | self._jobs.keys()

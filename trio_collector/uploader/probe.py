@@ -12,12 +12,12 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from trio_collector.config import AwsSection
-from trio_collector.errors import NameTaken, StoreError
-from trio_collector.uploader.content import Content, open_content
-from trio_collector.uploader.ladder import Verdict, contradiction, plan_verification
-from trio_collector.uploader.s3 import open_store
-from trio_collector.uploader.store import ObjectStore, Stored
+from trio_collector.config.settings import AwsSection
+from trio_collector.errors import ObjectExists, StoreError
+from trio_collector.store.local_file import LocalFile, open_local_file
+from trio_collector.store.object_store import ObjectInfo, ObjectStore
+from trio_collector.store.s3 import open_store
+from trio_collector.uploader.verification import Proof, contradiction, plan_verification
 
 PROBE_FOLDER = "trio_collector.probe"
 PROBE_BYTES = b"trio_collector tried whether it may write here; this may be deleted\n"
@@ -33,7 +33,7 @@ _RIGHTS = {
 T = TypeVar("T")
 
 
-class Finding(NamedTuple):
+class ProbeFinding(NamedTuple):
     """What came of one step."""
 
     step: str
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
     remedy: str = ""  # what to do about it; where it went well, what could be better
 
 
-async def probe_store(aws: AwsSection, store: ObjectStore | None = None) -> list[Finding]:
+async def probe_store(aws: AwsSection, store: ObjectStore | None = None) -> list[ProbeFinding]:
     """Return what each step came to, up to the first that failed; the bucket may be created.
 
     Never raises StoreError. Cancelling may leave the probe object in the bucket.
@@ -53,7 +53,7 @@ async def probe_store(aws: AwsSection, store: ObjectStore | None = None) -> list
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probe"
         path.write_bytes(PROBE_BYTES)
-        await probe.run(await open_content(path))
+        await probe.run(await open_local_file(path))
     return probe.findings
 
 
@@ -61,12 +61,12 @@ class _Probe:
     """The steps, and what was found so far."""
 
     def __init__(self, aws: AwsSection, store: ObjectStore) -> None:
-        self.findings: list[Finding] = []
+        self.findings: list[ProbeFinding] = []
         self._aws = aws
         self._store = store
         self._key = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
 
-    async def run(self, content: Content) -> None:
+    async def run(self, content: LocalFile) -> None:
         if not await self._reach_bucket():
             return
         said = await self._try("put", self._store.put(self._key, content))
@@ -90,7 +90,7 @@ class _Probe:
             self._note("bucket", f"{self._aws.bucket} is there")
         return True
 
-    async def _verify(self, content: Content, said: Stored) -> None:
+    async def _verify(self, content: LocalFile, said: ObjectInfo) -> None:
         head = await self._try("head", self._store.head(self._key))
         if head is None:
             return
@@ -103,21 +103,21 @@ class _Probe:
         fault = contradiction(digest, said) or contradiction(digest, head)
         if not fetched.is_same(digest):
             text, remedy = "other content came back than was stored", "do not use this store"
-            self.findings.append(Finding("verify", False, text, remedy))
+            self.findings.append(ProbeFinding("verify", False, text, remedy))
         elif fault:
             text, remedy = f"the store tells of {fault}", "every file would be kept and tried again"
-            self.findings.append(Finding("verify", False, text, remedy))
-        elif plan_verification(digest, head) is Verdict.PROVEN:
+            self.findings.append(ProbeFinding("verify", False, text, remedy))
+        elif plan_verification(digest, head) is Proof.PROVEN:
             self._note("verify", "proven by " + ("checksum" if head.checksum else "MD5 ETag"))
         else:
             advice = "each file is read back after it was stored, which doubles the traffic"
             self._note("verify", "the store tells neither a checksum nor an MD5", advice)
 
-    async def _try_overwriting(self, content: Content) -> None:
+    async def _try_overwriting(self, content: LocalFile) -> None:
         """See whether the store keeps what it has: PUT under a name that is taken."""
         try:
             await self._store.put(self._key, content)
-        except NameTaken:
+        except ObjectExists:
             self._note("condition", "a name that is taken is refused")
         except StoreError as exc:
             self._fail("condition", exc)
@@ -143,14 +143,14 @@ class _Probe:
             return None
         if result is None:
             text, remedy = "not there right after it was stored", "check what else uses the bucket"
-            self.findings.append(Finding(step, False, text, remedy))
+            self.findings.append(ProbeFinding(step, False, text, remedy))
         return result
 
     def _note(self, step: str, text: str, advice: str = "") -> None:
-        self.findings.append(Finding(step, True, text, advice))
+        self.findings.append(ProbeFinding(step, True, text, advice))
 
     def _fail(self, step: str, exc: StoreError) -> None:
         remedy = exc.remedy or "try again; if it lasts, ask whoever runs the store"
         if exc.code == "AccessDenied" and step in _RIGHTS:
             remedy = f"allow {_RIGHTS[step]} on arn:aws:s3:::{self._aws.bucket}/*"
-        self.findings.append(Finding(step, False, str(exc), remedy))
+        self.findings.append(ProbeFinding(step, False, str(exc), remedy))

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import structlog
 
-from trio_collector import metrics
 from trio_collector.errors import (
     DiskError,
+    IntegrityError,
     StoreError,
-    StoreRefused,
+    StoreRejected,
     StoreThrottling,
-    WrongContent,
 )
+from trio_collector.telemetry import metrics
 from trio_collector.uploader.backlog import Job
 from trio_collector.uploader.spool import Spool
 from trio_collector.uploader.state import DeliveryState
@@ -48,14 +48,14 @@ class Report:
     def today(self) -> datetime.date:
         return datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).date()
 
-    def surveyed(self, spool: Spool, in_hand: int) -> None:
+    def scanned(self, spool: Spool, in_hand: int) -> None:
         """Take note of what waits: what was found, and the files `in_hand`, which it skipped."""
         self._set_waiting(spool.files + in_hand)
         if self.state.waiting_files:
             self.state.waiting_bytes, self.state.oldest_s = spool.size_bytes, spool.oldest_s
         self.refresh()
 
-    def not_surveyed(self, data_dir: Path, exc: OSError) -> None:
+    def not_scanned(self, data_dir: Path, exc: OSError) -> None:
         self.state.last_error = str(exc)
         log.error("folder cannot be listed", path=str(data_dir), error=str(exc))
 
@@ -114,9 +114,9 @@ class Report:
         self.state.last_error = str(exc)
         is_news = type(exc) not in job.told
         job.told.add(type(exc))
-        if isinstance(exc, StoreRefused):
+        if isinstance(exc, StoreRejected):
             self.refused(exc)
-        elif isinstance(exc, WrongContent):
+        elif isinstance(exc, IntegrityError):
             if is_news:
                 log.error("store contradicts what was sent", error=str(exc))
         elif not isinstance(exc, StoreError):
@@ -128,7 +128,7 @@ class Report:
             log.warning("upload failed, will be tried again", error=str(exc))
         self.state.is_store_down = is_store_down
 
-    def refused(self, exc: StoreRefused) -> None:
+    def refused(self, exc: StoreRejected) -> None:
         """Say once what a person has to change."""
         self.state.refusal = self.state.last_error = str(exc)
         kind = exc.code or str(exc.status)
@@ -145,9 +145,9 @@ class Report:
 
 def _reason(exc: Exception) -> str:
     match exc:
-        case WrongContent():
+        case IntegrityError():
             return "wrong_content"
-        case StoreRefused():
+        case StoreRejected():
             return "refused"
         case StoreThrottling():
             return "throttled"

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from trio_collector import layout
-from trio_collector.uploader.version import Version, version_of
+from trio_collector.store.file_stamp import FileStamp, file_stamp
 
 _MILLISECOND = re.compile(r"[0-9]{1,18}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -54,7 +54,7 @@ class _Found(NamedTuple):
     sealed_s: float
 
 
-def survey_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spool:
+def scan_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spool:
     """Return what is in the spool; the front and the number of files are without `skipped`.
 
     Raises OSError.
@@ -80,9 +80,9 @@ def survey_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> S
     return Spool(front, files, size_bytes, oldest_s)
 
 
-def check_version(path: Path, version: Version) -> None:
+def check_version(path: Path, version: FileStamp) -> None:
     """Return if `path` is the `version` that was delivered; raises OSError."""
-    if version_of(path) != version:
+    if file_stamp(path) != version:
         raise OSError(f"{path}: changed while it was delivered")
 
 

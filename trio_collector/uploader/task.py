@@ -25,28 +25,28 @@ from pathlib import Path
 import structlog
 import trio
 
-from trio_collector.config import AwsSection, StorageSection
-from trio_collector.errors import DiskError, StoreError, StoreRefused
-from trio_collector.uploader.archive import move_to_archive
+from trio_collector.config.settings import AwsSection, StorageSection
+from trio_collector.errors import DiskError, StoreError, StoreRejected
+from trio_collector.store.object_store import ObjectStore
+from trio_collector.threads import Workers, thread_workers
 from trio_collector.uploader.backlog import Backlog, Job
 from trio_collector.uploader.delivery import Upload
-from trio_collector.uploader.pace import Delays, Pace, Rest
+from trio_collector.uploader.local_archive import move_to_archive
 from trio_collector.uploader.report import Report
+from trio_collector.uploader.retry_schedule import Delays, RetrySchedule, RetryTimer
 from trio_collector.uploader.spool import (
     SealedFile,
     check_version,
     remove_delivered,
     remove_empty_days,
-    survey_spool,
+    scan_spool,
 )
 from trio_collector.uploader.state import DeliveryState
-from trio_collector.uploader.store import ObjectStore
-from trio_collector.uploader.workers import Workers, thread_workers
 
 log = structlog.get_logger(__name__)
 
 # Looking through a spool of 100,000 files takes half a second: it may take this share of the time.
-SURVEY_SHARE = 0.1
+SCAN_SHARE = 0.1
 
 # How fresh the figures of what waits are, at least.
 REFRESH_S = 15.0
@@ -58,7 +58,7 @@ FAILURES = (StoreError, DiskError, OSError)
 
 async def run_uploader(
     storage: StorageSection,
-    rings: trio.MemoryReceiveChannel[None],
+    wakeups: trio.MemoryReceiveChannel[None],
     *,
     aws: AwsSection | None = None,
     store: ObjectStore | None = None,
@@ -67,7 +67,7 @@ async def run_uploader(
     now_s: Callable[[], float] = time.time,
     workers: Workers | None = None,
 ) -> None:
-    """Deliver what is in the spool until `rings` ends, and what is in it then; closes `rings`.
+    """Deliver what is in the spool until `wakeups` ends, and what is in it then; closes `wakeups`.
 
     Modes with a store need `aws`, or a `store`. `state` tells how it goes. Errors of disk and store
     never come out. Cancelling it waits for the file that is being moved, and a few seconds at most
@@ -75,23 +75,23 @@ async def run_uploader(
     settle.
     """
     workers = workers or thread_workers()
-    async with rings:
+    async with wakeups:
         if storage.mode == "local":
             store = None
         elif store is None:
             store = await workers.disk(partial(_open_store, aws or AwsSection(), workers))
         report = Report(state if state is not None else DeliveryState(), now_s)
-        await Courier(storage, store, report, delays, workers).run(rings)
+        await Uploader(storage, store, report, delays, workers).run(wakeups)
 
 
 def _open_store(aws: AwsSection, workers: Workers) -> ObjectStore:
     # Imported here because botocore takes 0.4 s and 27 MB, and a local archive needs none of it.
-    from trio_collector.uploader.s3 import open_store
+    from trio_collector.store.s3 import open_store
 
     return open_store(aws, workers)
 
 
-class Courier:
+class Uploader:
     """Keeps as many deliveries under way as there are slots."""
 
     def __init__(
@@ -109,8 +109,8 @@ class Courier:
         self._workers = workers
         dice = random.Random()
         # Moving files on a disk gains nothing from company.
-        self._pace = Pace(storage.upload_concurrency if store else 1, delays, dice)
-        self._survey_rest = Rest(delays, dice)
+        self._schedule = RetrySchedule(storage.upload_concurrency if store else 1, delays, dice)
+        self._survey_rest = RetryTimer(delays, dice)
         self._backlog = Backlog(partial(self._new_job, delays, dice))
         self._tidied: datetime.date | None = None
         self._surveyed = -math.inf
@@ -118,11 +118,11 @@ class Courier:
         self._is_ending = False
         self._changed = trio.Event()
 
-    async def run(self, rings: trio.MemoryReceiveChannel[None]) -> None:
-        """Deliver until `rings` has ended and nothing is left that can be delivered."""
+    async def run(self, wakeups: trio.MemoryReceiveChannel[None]) -> None:
+        """Deliver until `wakeups` has ended and nothing is left that can be delivered."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, rings)
+                nursery.start_soon(self._listen, wakeups)
                 if self._store:
                     nursery.start_soon(self._try_bucket, self._store)
                 while True:
@@ -138,12 +138,12 @@ class Courier:
             if files := self._report.state.waiting_files:
                 log.error("files left in the spool", data_dir=str(self._data_dir), files=files)
 
-    async def _listen(self, rings: trio.MemoryReceiveChannel[None]) -> None:
-        async for _ in rings:
+    async def _listen(self, wakeups: trio.MemoryReceiveChannel[None]) -> None:
+        async for _ in wakeups:
             self._wants_survey = True
             self._changed.set()
         self._is_ending = self._wants_survey = True
-        self._survey_rest.until = self._pace.until = -math.inf
+        self._survey_rest.until = self._schedule.until = -math.inf
         self._backlog.hurry()
         self._changed.set()
 
@@ -151,7 +151,7 @@ class Courier:
         """Find out early, and create the bucket if need be; the first file may be an hour away."""
         try:
             await store.ensure_bucket()
-        except StoreRefused as exc:
+        except StoreRejected as exc:
             if exc.code != "AccessDenied":  # the right to look at the bucket itself is not needed
                 self._report.refused(exc)
         except StoreError as exc:
@@ -163,20 +163,20 @@ class Courier:
         if not self._wants_survey or now < self._survey_rest.until:
             return
         self._wants_survey = False
-        known = self._backlog.begin_survey()
+        known = self._backlog.begin_scan()
         try:
             await self._tidy()
-            spool = await self._workers.disk(partial(survey_spool, self._data_dir, known))
+            spool = await self._workers.disk(partial(scan_spool, self._data_dir, known))
         except OSError as exc:
             self._wants_survey = True
             self._survey_rest.begin(now, exc)
-            self._report.not_surveyed(self._data_dir, exc)
+            self._report.not_scanned(self._data_dir, exc)
             return
         then = trio.current_time()
         self._surveyed = then
-        self._survey_rest.end(then + (then - now) / SURVEY_SHARE)
-        self._backlog.end_survey(spool)
-        self._report.surveyed(spool, self._backlog.in_hand)
+        self._survey_rest.end(then + (then - now) / SCAN_SHARE)
+        self._backlog.end_scan(spool)
+        self._report.scanned(spool, self._backlog.in_hand)
 
     async def _tidy(self) -> None:
         """Remove empty folders of past days, once a day."""
@@ -188,15 +188,15 @@ class Courier:
     def _next_job(self) -> Job | None:
         """Return the file to try now; None if there is none, or no slot."""
         now = trio.current_time()
-        if self._backlog.active >= self._pace.slots or now < self._pace.until:
+        if self._backlog.active >= self._schedule.slots or now < self._schedule.until:
             return None
         job = self._backlog.start_next(now)
-        self._wants_survey |= self._backlog.needs_survey
+        self._wants_survey |= self._backlog.needs_scan
         return job
 
     def _new_job(self, delays: Delays, dice: random.Random, sealed: SealedFile) -> Job:
         upload = Upload(sealed, self._store, self._workers) if self._store else None
-        return Job(sealed, Rest(delays, dice), upload)
+        return Job(sealed, RetryTimer(delays, dice), upload)
 
     async def _wait_change(self) -> None:
         """Wait until there may be something to do."""
@@ -210,8 +210,8 @@ class Courier:
     def _next_time(self) -> float:
         """Return when to look again if nothing happens before."""
         times = [self._survey_rest.until] if self._wants_survey else []
-        if self._backlog.active < self._pace.slots:
-            times.append(max(self._pace.until, self._backlog.next_start()))
+        if self._backlog.active < self._schedule.slots:
+            times.append(max(self._schedule.until, self._backlog.next_start()))
         if self._report.state.waiting_files and not self._backlog.active:
             times.append(trio.current_time() + REFRESH_S)
         return min(times, default=math.inf)
@@ -221,7 +221,7 @@ class Courier:
             return False
         if self._wants_survey:
             return self._survey_rest.failures > 1  # the disk does not answer
-        return self._backlog.is_empty or self._backlog.is_stuck or self._pace.is_refused
+        return self._backlog.is_empty or self._backlog.is_stuck or self._schedule.is_refused
 
     async def _deliver(self, job: Job) -> None:
         """Try one file, and take note of what became of it."""
@@ -239,18 +239,18 @@ class Courier:
         except FAILURES as exc:
             self._note_failure(job, exc)
         else:
-            if self._pace.is_broken:
+            if self._schedule.is_broken:
                 self._backlog.wake()
-            self._pace.note_success()
+            self._schedule.note_success()
             self._backlog.note_done(job)
             self._report.delivered()
         self._changed.set()
 
     def _note_failure(self, job: Job, exc: Exception) -> None:
         now = trio.current_time()
-        self._pace.note_failure(now, exc)
+        self._schedule.note_failure(now, exc)
         self._backlog.note_failed(job, now, exc, is_last_chance=self._is_ending)
-        self._report.failed(job, exc, is_store_down=self._pace.is_broken)
+        self._report.failed(job, exc, is_store_down=self._schedule.is_broken)
 
     async def _upload(self, job: Job, upload: Upload) -> None:
         with self._report.timing(is_retry=job.rest.failures > 0) as attempt:

@@ -13,16 +13,16 @@ from functools import partial
 import structlog
 import trio
 
-from trio_collector import metrics
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
 from trio_collector.events import Batch, Stream
-from trio_collector.worker import Worker
-from trio_collector.writer.guard import REASON, Guard
-from trio_collector.writer.journals import Closed, Journals, Outcome, Round
-from trio_collector.writer.office import Office
-from trio_collector.writer.pending import Pending
-from trio_collector.writer.rotation import Limits
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Worker
+from trio_collector.writer.context import WriterContext
+from trio_collector.writer.disk_guard import REASON, DiskGuard
+from trio_collector.writer.journals import ClosedJournal, FlushResult, FlushRound, Journals
+from trio_collector.writer.rotation import SegmentLimits
+from trio_collector.writer.row_buffer import RowBuffer
 
 log = structlog.get_logger(__name__)
 
@@ -38,23 +38,23 @@ class Flusher:
 
     def __init__(
         self,
-        office: Office,
+        context: WriterContext,
         storage: StorageSection,
         budget: ByteBudget,
         *,
         worker: Worker,
-        hand_on: Callable[[Closed], None],
+        hand_on: Callable[[ClosedJournal], None],
         tell_begun: Callable[[Stream, int], None],
     ) -> None:
-        self._office = office
+        self._context = context
         self._budget = budget
         self._worker = worker
         self._hand_on = hand_on  # takes closed journals
         self._tell_begun = tell_begun  # is told of new segments and when their first row came
-        limits = Limits(storage.max_file_age_secs, storage.max_file_bytes)
-        self._journals = Journals(office.place, limits, office.disk)
-        self._pending = Pending(storage.flush_interval_secs)
-        self._guard = Guard(storage.min_free_bytes, office.state)
+        limits = SegmentLimits(storage.max_file_age_secs, storage.max_file_bytes)
+        self._journals = Journals(context.folders, limits, context.disk)
+        self._buffer = RowBuffer(storage.flush_interval_secs)
+        self._disk_guard = DiskGuard(storage.min_free_bytes, context.state)
         self._looks = _Chore(LOOK_INTERVAL_S, first_after_s=0.0)
         self._syncs = _Chore(storage.sync_interval_secs, storage.sync_interval_secs)
         self._wake = trio.Event()
@@ -63,23 +63,23 @@ class Flusher:
     @property
     def has_rows(self) -> bool:
         """Whether rows wait in memory."""
-        return self._pending.rows > 0
+        return self._buffer.rows > 0
 
     def take(self, batch: Batch) -> None:
         """Take rows that were received: let them wait, or shed them."""
         if not batch.rows:
             self._budget.release(batch.size_bytes)
-        elif self._guard.keeps(batch, batch.stream in self._pending.failing):
+        elif self._disk_guard.keeps(batch, batch.stream in self._buffer.failing):
             self.add(batch)
         else:
-            self._guard.shed(batch)
+            self._disk_guard.shed(batch)
             self._budget.release(batch.size_bytes)
 
     def add(self, batch: Batch) -> None:
         """Let rows wait, whatever the disk is like."""
-        due_at = self._pending.due_at
-        self._pending.add(batch, trio.current_time())
-        if self._pending.has_full or self._pending.due_at < due_at:
+        due_at = self._buffer.due_at
+        self._buffer.add(batch, trio.current_time())
+        if self._buffer.has_full or self._buffer.due_at < due_at:
             self._wake.set()
 
     async def run(self) -> None:
@@ -87,10 +87,10 @@ class Flusher:
         while not self._is_ending:
             await self._wait_due()
             now = trio.current_time()
-            due = self._pending.take_due(now)
+            due = self._buffer.take_due(now)
             looks, syncs = self._looks.is_due(now), self._syncs.is_due(now)
             if due or looks or syncs:
-                await self._work(Round(self._office.now_us(), due, looks, syncs))
+                await self._work(FlushRound(self._context.now_us(), due, looks, syncs))
 
     def end(self) -> None:
         """Let `run` return after the round it is at."""
@@ -99,73 +99,73 @@ class Flusher:
 
     async def drain(self) -> None:
         """Write everything and close all journals; what cannot be written now is lost."""
-        for batch in self._guard.take_whole_ledger(self._office.now_us()):
+        for batch in self._disk_guard.take_whole_ledger(self._context.now_us()):
             self.add(batch)
         for attempt in range(DRAIN_TRIES):
             if attempt:
                 await trio.sleep(DRAIN_PAUSE_S)
             await self._work(
-                Round(self._office.now_us(), self._pending.take_all(), syncs=True, ends=True)
+                FlushRound(self._context.now_us(), self._buffer.take_all(), syncs=True, ends=True)
             )
-            if not self._pending.rows:
+            if not self._buffer.rows:
                 return
         self._give_up()
 
     async def _wait_due(self) -> None:
         self._wake = trio.Event()
-        if self._pending.has_full or self._is_ending:
+        if self._buffer.has_full or self._is_ending:
             return
-        with trio.move_on_at(min(self._pending.due_at, self._looks.due_at, self._syncs.due_at)):
+        with trio.move_on_at(min(self._buffer.due_at, self._looks.due_at, self._syncs.due_at)):
             await self._wake.wait()
 
-    async def _work(self, todo: Round) -> None:
+    async def _work(self, todo: FlushRound) -> None:
         try:
             outcome = await self._worker(partial(self._journals.work, todo))
         except trio.Cancelled:  # before it began: a worker cuts nothing off in between
             for batches in todo.due:
-                self._pending.give_back(batches[0].stream, batches)
+                self._buffer.give_back(batches[0].stream, batches)
             raise
         self._note_written(outcome)
         self._note_failed(outcome)
         if outcome.free_bytes is not None:
-            self._guard.note_free(outcome.free_bytes)
-        self._office.state.open_journals = outcome.open_journals
-        self._office.state.journal_bytes = outcome.journal_bytes
-        self._office.state.last_error = outcome.error or self._office.state.last_error
+            self._disk_guard.note_free(outcome.free_bytes)
+        self._context.state.open_journals = outcome.open_journals
+        self._context.state.journal_bytes = outcome.journal_bytes
+        self._context.state.last_error = outcome.error or self._context.state.last_error
         for begun in outcome.begun:
             self._tell_begun(*begun)
         for closed in outcome.closed:
             self._hand_on(closed)
-        for batch in self._guard.take_ledger(self._office.now_us(), self._pending.failing):
+        for batch in self._disk_guard.take_ledger(self._context.now_us(), self._buffer.failing):
             self.add(batch)
-        metrics.parquet_rows_buffered.set(self._pending.rows)
+        metrics.parquet_rows_buffered.set(self._buffer.rows)
 
-    def _note_written(self, outcome: Outcome) -> None:
+    def _note_written(self, outcome: FlushResult) -> None:
         if not outcome.written:
             return
         metrics.journal_rows.inc(sum(batch.rows for batch in outcome.written))
         for stream in {batch.stream for batch in outcome.written} - outcome.failed.keys():
-            self._pending.note_written(stream)
+            self._buffer.note_written(stream)
         self._budget.release(sum(batch.size_bytes for batch in outcome.written))
 
-    def _note_failed(self, outcome: Outcome) -> None:
+    def _note_failed(self, outcome: FlushResult) -> None:
         now = trio.current_time()
         news = [
             stream
             for stream, batches in outcome.failed.items()
-            if self._pending.put_back(stream, batches, now)
+            if self._buffer.put_back(stream, batches, now)
         ]
         if news:
             log.error("rows cannot be written and wait", streams=len(news), error=outcome.error)
-        self._office.state.failing_streams = len(self._pending.failing)
+        self._context.state.failing_streams = len(self._buffer.failing)
 
     def _give_up(self) -> None:
-        lost = [batch for batches in self._pending.take_all() for batch in batches]
+        lost = [batch for batches in self._buffer.take_all() for batch in batches]
         rows = sum(batch.rows for batch in lost)
         metrics.messages_dropped.labels(REASON).inc(rows)
         metrics.parquet_rows_buffered.set(0)
         self._budget.release(sum(batch.size_bytes for batch in lost))
-        log.error("rows could not be written", rows=rows, error=self._office.state.last_error)
+        log.error("rows could not be written", rows=rows, error=self._context.state.last_error)
 
 
 class _Chore:

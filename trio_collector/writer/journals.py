@@ -20,15 +20,15 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from trio_collector import metrics
+from trio_collector.disk import Disk
 from trio_collector.errors import JournalError
 from trio_collector.events import Batch, Stream
+from trio_collector.format.columns import UnfitRows, record_batch, separate
+from trio_collector.format.header import new_header
+from trio_collector.format.journal import Journal
+from trio_collector.telemetry import metrics
 from trio_collector.writer import rotation
-from trio_collector.writer.columns import UnfitRows, record_batch, separate
-from trio_collector.writer.disk import Disk
-from trio_collector.writer.header import new_header
-from trio_collector.writer.journal import Journal
-from trio_collector.writer.segment import Place, create_journal
+from trio_collector.writer.segment import Folders, create_journal
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 GROUP_SYNC_FROM = 9
 
 
-class Round(NamedTuple):
+class FlushRound(NamedTuple):
     """What is to be done: rows to append, one list per stream, and which chores are due."""
 
     now_us: int
@@ -47,27 +47,27 @@ class Round(NamedTuple):
     ends: bool = False  # all journals
 
 
-class Closed(NamedTuple):
+class ClosedJournal(NamedTuple):
     """A journal that nobody writes on any more; `rows` of it were acknowledged."""
 
     path: Path
     rows: int
 
 
-class Begun(NamedTuple):
+class SegmentStart(NamedTuple):
     """A segment that has begun, with a row that came at `first_us`."""
 
     stream: Stream
     first_us: int
 
 
-class Outcome(msgspec.Struct):
+class FlushResult(msgspec.Struct):
     """What a round has done."""
 
     written: list[Batch] = []
-    begun: list[Begun] = []
+    begun: list[SegmentStart] = []
     failed: dict[Stream, list[Batch]] = {}
-    closed: list[Closed] = []
+    closed: list[ClosedJournal] = []
     error: str | None = None  # the latest
     free_bytes: int | None = None
     open_journals: int = 0
@@ -77,8 +77,8 @@ class Outcome(msgspec.Struct):
 class Journals:
     """All journals that are open."""
 
-    def __init__(self, place: Place, limits: rotation.Limits, disk: Disk) -> None:
-        self._place = place
+    def __init__(self, folders: Folders, limits: rotation.SegmentLimits, disk: Disk) -> None:
+        self._folders = folders
         self._limits = limits
         self._disk = disk
         self._open: dict[Stream, Journal] = {}
@@ -87,9 +87,9 @@ class Journals:
         self._reported: set[Stream] = set()
         self._root: int | None = None  # the descriptor for syncfs, see disk.py
 
-    def work(self, todo: Round) -> Outcome:
+    def work(self, todo: FlushRound) -> FlushResult:
         """Do one round."""
-        outcome = Outcome()
+        outcome = FlushResult()
         self._append_all(todo.due, outcome)
         if todo.looks:
             outcome.free_bytes = self._free_bytes(outcome)
@@ -97,12 +97,12 @@ class Journals:
         self._sync([*self._open.values(), *self._ended] if todo.syncs else self._ended, outcome)
         self._close_ended(outcome)
         outcome.open_journals = len(self._open)
-        outcome.journal_bytes = sum(each.extent.size_bytes for each in self._open.values())
+        outcome.journal_bytes = sum(each.size.size_bytes for each in self._open.values())
         if todo.ends:
             self._close_root()
         return outcome
 
-    def _append_all(self, due: Iterable[Sequence[Batch]], outcome: Outcome) -> None:
+    def _append_all(self, due: Iterable[Sequence[Batch]], outcome: FlushResult) -> None:
         parts = deque(part for batches in due for part in rotation.appends(batches))
         while parts:
             part = parts.popleft()
@@ -130,19 +130,19 @@ class Journals:
             self._reported.add(stream)
             log.warning("rows kept as unparsed", stream=stream, reason=str(reason))
 
-    def _append(self, part: Sequence[Batch], outcome: Outcome) -> None:
+    def _append(self, part: Sequence[Batch], outcome: FlushResult) -> None:
         """Append `part`, which is of one stream and one hour, to the journal it belongs into."""
         rows = record_batch(part)
         stream, received_us = part[0].stream, part[0].received_us
         journal = self._open.get(stream)
-        if journal and not rotation.takes(journal.extent, received_us, self._limits):
+        if journal and not rotation.takes(journal.size, received_us, self._limits):
             self._end(stream)
             journal = None
         if journal is None:
-            header = new_header(stream, self._place.server, received_us)
-            journal = create_journal(self._place, header, self._disk, self._changed_folders)
+            header = new_header(stream, self._folders.server, received_us)
+            journal = create_journal(self._folders, header, self._disk, self._changed_folders)
             self._open[stream] = journal
-            outcome.begun.append(Begun(stream, received_us))
+            outcome.begun.append(SegmentStart(stream, received_us))
         journal.append(rows)
 
     def _end(self, stream: Stream) -> None:
@@ -150,14 +150,14 @@ class Journals:
         if journal := self._open.pop(stream, None):
             self._ended.append(journal)
 
-    def _end_what_is_over(self, todo: Round) -> None:
+    def _end_what_is_over(self, todo: FlushRound) -> None:
         if not (todo.looks or todo.ends):
             return
         for stream, journal in list(self._open.items()):
-            if todo.ends or rotation.is_over(journal.extent, todo.now_us, self._limits):
+            if todo.ends or rotation.is_over(journal.size, todo.now_us, self._limits):
                 self._end(stream)
 
-    def _sync(self, journals: Iterable[Journal], outcome: Outcome) -> None:
+    def _sync(self, journals: Iterable[Journal], outcome: FlushResult) -> None:
         """Sync `journals`, and the names of all; what fails is ended and not tried again."""
         dirty = [journal for journal in journals if journal.is_dirty]
         if not dirty:
@@ -173,10 +173,10 @@ class Journals:
             if self._open.get(journal.header.stream) is journal:
                 self._end(journal.header.stream)
 
-    def _sync_together(self, dirty: list[Journal], outcome: Outcome) -> list[Journal]:
+    def _sync_together(self, dirty: list[Journal], outcome: FlushResult) -> list[Journal]:
         try:
             if self._root is None:
-                self._root = self._disk.open_folder(self._place.root)
+                self._root = self._disk.open_folder(self._folders.root)
             self._disk.sync_all(self._root)
         except OSError as exc:
             _note(outcome, exc)
@@ -186,7 +186,7 @@ class Journals:
         return []
 
     def _sync_each(
-        self, dirty: list[Journal], folders: set[Path], outcome: Outcome
+        self, dirty: list[Journal], folders: set[Path], outcome: FlushResult
     ) -> list[Journal]:
         failed = []
         lost_folders = set()
@@ -207,7 +207,7 @@ class Journals:
                     failed.append(journal)
         return failed
 
-    def _close_ended(self, outcome: Outcome) -> None:
+    def _close_ended(self, outcome: FlushResult) -> None:
         ended, self._ended = self._ended, []
         for journal in ended:
             try:
@@ -215,7 +215,7 @@ class Journals:
             except OSError as exc:
                 _note(outcome, exc)
                 log.warning("journal could not be closed", path=str(journal.path), error=str(exc))
-            outcome.closed.append(Closed(journal.path, journal.rows))
+            outcome.closed.append(ClosedJournal(journal.path, journal.rows))
 
     def _close_root(self) -> None:
         if self._root is not None:
@@ -223,14 +223,14 @@ class Journals:
                 self._disk.close(self._root)
             self._root = None
 
-    def _free_bytes(self, outcome: Outcome) -> int | None:
+    def _free_bytes(self, outcome: FlushResult) -> int | None:
         try:
-            return self._disk.free_bytes(self._place.root)
+            return self._disk.free_bytes(self._folders.root)
         except OSError as exc:
             _note(outcome, exc)
             return None
 
 
-def _note(outcome: Outcome, exc: Exception) -> None:
+def _note(outcome: FlushResult, exc: Exception) -> None:
     outcome.error = str(exc)
     metrics.parquet_write_errors.inc()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trio_collector import layout
+from trio_collector.disk import FILE_MODE, FOLDER_MODE
 from trio_collector.errors import DataDirLocked
-from trio_collector.writer.disk import FILE_MODE, FOLDER_MODE
 
 
 @contextlib.contextmanager

@@ -24,17 +24,17 @@ from typing import NamedTuple
 import structlog
 
 from trio_collector import layout
+from trio_collector.disk import Disk, make_folders
 from trio_collector.errors import SealError
 from trio_collector.events import Stream
-from trio_collector.writer.disk import Disk, make_folders
-from trio_collector.writer.parquet import Sealed, check_sealed, remove, seal
-from trio_collector.writer.reader import JournalState, inspect_journal, open_journal
-from trio_collector.writer.segment import Place, delivered_path, sealed_path
+from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
+from trio_collector.writer.seal import Sealed, check_sealed, remove, seal
+from trio_collector.writer.segment import Folders, delivered_path, sealed_path
 
 log = structlog.get_logger(__name__)
 
 
-class Step(enum.Enum):
+class RecoveryStep(enum.Enum):
     """What is done with one file."""
 
     REMOVE = "remove"
@@ -46,45 +46,45 @@ class Step(enum.Enum):
     DELIVER = "deliver"  # it is sealed and waits
 
 
-class Action(NamedTuple):
+class RecoveryAction(NamedTuple):
     """One step, and the file it is about, below data_dir."""
 
-    step: Step
+    step: RecoveryStep
     path: PurePosixPath
 
 
-def plan_recovery(found: Iterable[PurePosixPath]) -> list[Action]:
+def plan_recovery(found: Iterable[PurePosixPath]) -> list[RecoveryAction]:
     """Return what is to be done about the files `found` below data_dir, in order."""
     ours = sorted(path for path in found if _stream_of(path))
     journals = {path for path in ours if path.name.endswith(layout.JOURNAL)}
     actions = []
     for path in ours:
         if path.name.endswith(layout.TEMPORARY):
-            actions.append(Action(Step.REMOVE, path))
+            actions.append(RecoveryAction(RecoveryStep.REMOVE, path))
         elif path in journals:
-            actions.append(Action(Step.SETTLE, path))
+            actions.append(RecoveryAction(RecoveryStep.SETTLE, path))
         elif path.name.endswith(layout.SEALED) and path.with_suffix(layout.JOURNAL) not in journals:
-            actions.append(Action(Step.DELIVER, path))
+            actions.append(RecoveryAction(RecoveryStep.DELIVER, path))
     return sorted(actions, key=lambda action: _ORDER[action.step])
 
 
 # Temporary files go first: a seal creates its own under the same name.
-_ORDER = {Step.REMOVE: 0, Step.DELIVER: 1, Step.SETTLE: 2}
+_ORDER = {RecoveryStep.REMOVE: 0, RecoveryStep.DELIVER: 1, RecoveryStep.SETTLE: 2}
 
 
-def plan_journal(state: JournalState, has_sealed: bool) -> Step:
+def plan_journal(state: JournalState, has_sealed: bool) -> RecoveryStep:
     """Return what is to be done with a journal that holds what `state` says."""
     if state is JournalState.NOTHING:
-        return Step.REMOVE
+        return RecoveryStep.REMOVE
     if state is JournalState.UNREADABLE:
-        return Step.SET_ASIDE
-    return Step.COMPARE if has_sealed else Step.SEAL
+        return RecoveryStep.SET_ASIDE
+    return RecoveryStep.COMPARE if has_sealed else RecoveryStep.SEAL
 
 
-class Settled(NamedTuple):
+class Recovered(NamedTuple):
     """What was done with a journal."""
 
-    step: Step  # DROP, SEAL, REMOVE or SET_ASIDE
+    step: RecoveryStep  # DROP, SEAL, REMOVE or SET_ASIDE
     stream: Stream | None
     sealed: Sealed | None = None  # of DROP and SEAL
     lost_bytes: int = 0
@@ -101,34 +101,36 @@ def find_files(root: Path) -> list[PurePosixPath]:
     return found
 
 
-def settle(path: PurePosixPath, place: Place, disk: Disk, acknowledged_rows: int = 0) -> Settled:
+def recover(
+    path: PurePosixPath, folders: Folders, disk: Disk, acknowledged_rows: int = 0
+) -> Recovered:
     """Do with the journal `path`, below data_dir, what has to be done.
 
     A journal with `acknowledged_rows` is never removed. Raises OSError and SealError; the journal
     is kept then.
     """
-    journal = place.root / path
-    found = _sealed_already(journal, place)
+    journal = folders.root / path
+    found = _sealed_already(journal, folders)
     step = plan_journal(inspect_journal(journal), has_sealed=found is not None)
-    if found and step is Step.COMPARE:
+    if found and step is RecoveryStep.COMPARE:
         if done := _compare(found, journal):
             remove(journal, disk)
-            return Settled(Step.DROP, done.header.stream, done, done.lost_bytes)
-        if found.is_relative_to(place.root):
-            set_aside(found, place.root, disk)
-        step = Step.SEAL
-    if step is Step.SEAL:
+            return Recovered(RecoveryStep.DROP, done.header.stream, done, done.lost_bytes)
+        if found.is_relative_to(folders.root):
+            quarantine(found, folders.root, disk)
+        step = RecoveryStep.SEAL
+    if step is RecoveryStep.SEAL:
         done = seal(journal, disk)
-        return Settled(step, done.header.stream, done, done.lost_bytes)
-    if step is Step.REMOVE and not acknowledged_rows:
+        return Recovered(step, done.header.stream, done, done.lost_bytes)
+    if step is RecoveryStep.REMOVE and not acknowledged_rows:
         remove(journal, disk)
-        return Settled(step, _stream_of(path))
+        return Recovered(step, _stream_of(path))
     lost_bytes = journal.stat().st_size
-    set_aside(journal, place.root, disk)
-    return Settled(Step.SET_ASIDE, _stream_of(path), lost_bytes=lost_bytes)
+    quarantine(journal, folders.root, disk)
+    return Recovered(RecoveryStep.SET_ASIDE, _stream_of(path), lost_bytes=lost_bytes)
 
 
-def set_aside(path: Path, root: Path, disk: Disk) -> Path:
+def quarantine(path: Path, root: Path, disk: Disk) -> Path:
     """Move `path` into the quarantine and return where it is now. Raises OSError."""
     target = root / layout.QUARANTINE / path.relative_to(root)
     changed = {path.parent, target.parent}
@@ -159,8 +161,8 @@ def _compare(sealed: Path, journal: Path) -> Sealed | None:
     return Sealed(sealed, reader.header, held.rows, size_bytes, reader.lost_rows, reader.lost_bytes)
 
 
-def _sealed_already(journal: Path, place: Place) -> Path | None:
-    paths = (sealed_path(journal), delivered_path(place, journal))
+def _sealed_already(journal: Path, folders: Folders) -> Path | None:
+    paths = (sealed_path(journal), delivered_path(folders, journal))
     return next((path for path in paths if path and path.exists()), None)
 
 

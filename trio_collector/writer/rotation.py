@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from trio_collector.events import Batch
+from trio_collector.format.journal import SegmentSize
 from trio_collector.layout import hour_of
 
 MAX_APPEND_ROWS = 65_536
@@ -22,37 +23,30 @@ MAX_APPEND_BYTES = 1024 * 1024
 US_PER_S = 1_000_000
 
 
-class Limits(NamedTuple):
+class SegmentLimits(NamedTuple):
     """What a segment may grow to."""
 
     max_age_s: float
     max_bytes: int
 
 
-class Extent(NamedTuple):
-    """How far a segment has grown."""
-
-    first_us: int
-    size_bytes: int
-
-
-def takes(extent: Extent, received_us: int, limits: Limits) -> bool:
+def takes(size: SegmentSize, received_us: int, limits: SegmentLimits) -> bool:
     """Return whether rows that were received at `received_us` belong into this segment."""
-    return hour_of(extent.first_us) == hour_of(received_us) and not is_full(extent, limits)
+    return hour_of(size.first_us) == hour_of(received_us) and not is_full(size, limits)
 
 
-def is_over(extent: Extent, now_us: int, limits: Limits) -> bool:
+def is_over(size: SegmentSize, now_us: int, limits: SegmentLimits) -> bool:
     """Return whether the segment has ended by the wall clock or by its size."""
     return (
-        hour_of(now_us) > hour_of(extent.first_us)
-        or now_us - extent.first_us >= limits.max_age_s * US_PER_S
-        or is_full(extent, limits)
+        hour_of(now_us) > hour_of(size.first_us)
+        or now_us - size.first_us >= limits.max_age_s * US_PER_S
+        or is_full(size, limits)
     )
 
 
-def is_full(extent: Extent, limits: Limits) -> bool:
+def is_full(size: SegmentSize, limits: SegmentLimits) -> bool:
     """Return whether the segment has its size."""
-    return extent.size_bytes >= limits.max_bytes
+    return size.size_bytes >= limits.max_bytes
 
 
 def appends(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

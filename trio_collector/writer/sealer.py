@@ -15,24 +15,24 @@ import msgspec
 import structlog
 import trio
 
-from trio_collector import metrics
 from trio_collector.errors import DiskError
 from trio_collector.events import Batch, Stream
 from trio_collector.ledger import LedgerEvent, status_batch
-from trio_collector.worker import Worker
-from trio_collector.writer.guard import unbudgeted
-from trio_collector.writer.journals import Closed
-from trio_collector.writer.office import Office
-from trio_collector.writer.parquet import UNREADABLE, Sealed, remove
-from trio_collector.writer.pending import retry_delay_s
-from trio_collector.writer.recovery import Action, Settled, Step, settle
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Worker
+from trio_collector.writer.context import WriterContext
+from trio_collector.writer.disk_guard import unbudgeted
+from trio_collector.writer.journals import ClosedJournal
+from trio_collector.writer.recovery import Recovered, RecoveryAction, RecoveryStep, recover
+from trio_collector.writer.row_buffer import retry_delay_s
+from trio_collector.writer.seal import UNREADABLE, Sealed, remove
 
 log = structlog.get_logger(__name__)
 
 
 class _Job(msgspec.Struct):
     path: PurePosixPath  # below data_dir
-    step: Step
+    step: RecoveryStep
     acknowledged_rows: int | None  # None: an earlier process wrote it
     failures: int = 0
 
@@ -42,33 +42,33 @@ class Sealer:
 
     def __init__(
         self,
-        office: Office,
+        context: WriterContext,
         worker: Worker,
         *,
         ring: Callable[[], None],
         report: Callable[[Batch], None],
     ) -> None:
-        self._office = office
+        self._context = context
         self._worker = worker
-        self._ring = ring  # a sealed file is ready
+        self._wake_uploader = ring  # a sealed file is ready
         self._report = report  # takes rows of the ledger
         self._jobs: deque[_Job] = deque()
         self._failures = 0  # in a row
         self._has_job = trio.Event()
         self._ending = trio.Event()
 
-    def add_leftovers(self, actions: Iterable[Action]) -> None:
+    def add_leftovers(self, actions: Iterable[RecoveryAction]) -> None:
         """Take on what an earlier process left behind."""
         for step, path in actions:
-            if step is Step.DELIVER:
-                self._ring()
+            if step is RecoveryStep.DELIVER:
+                self._wake_uploader()
             else:
                 self._add(_Job(path, step, None))
 
-    def add_closed(self, closed: Closed) -> None:
+    def add_closed(self, closed: ClosedJournal) -> None:
         """Take on a journal of this process."""
-        path = PurePosixPath(closed.path.relative_to(self._office.place.root))
-        self._add(_Job(path, Step.SETTLE, closed.rows))
+        path = PurePosixPath(closed.path.relative_to(self._context.folders.root))
+        self._add(_Job(path, RecoveryStep.SETTLE, closed.rows))
 
     async def run(self) -> None:
         """Work until `end` is called; what is in the queue then stays there."""
@@ -103,7 +103,7 @@ class Sealer:
 
     def _add(self, job: _Job) -> None:
         self._jobs.append(job)
-        self._office.state.waiting_seals = len(self._jobs)
+        self._context.state.waiting_seals = len(self._jobs)
         self._has_job.set()
 
     async def _do(self, job: _Job) -> bool:
@@ -115,17 +115,17 @@ class Sealer:
         else:
             self._failures = 0
             self._note_success(job, settled)
-        self._office.state.waiting_seals = len(self._jobs)
+        self._context.state.waiting_seals = len(self._jobs)
         return self._failures == 0
 
-    def _perform(self, job: _Job) -> Settled | None:
+    def _perform(self, job: _Job) -> Recovered | None:
         """Do `job`, in the thread."""
-        if job.step is Step.REMOVE:
-            remove(self._office.place.root / job.path, self._office.disk)
+        if job.step is RecoveryStep.REMOVE:
+            remove(self._context.folders.root / job.path, self._context.disk)
             return None
         started = time.perf_counter()
-        settled = settle(
-            job.path, self._office.place, self._office.disk, job.acknowledged_rows or 0
+        settled = recover(
+            job.path, self._context.folders, self._context.disk, job.acknowledged_rows or 0
         )
         metrics.seal_seconds.observe(time.perf_counter() - started)
         return settled
@@ -134,13 +134,13 @@ class Sealer:
         self._failures += 1
         job.failures += 1
         self._jobs.append(job)
-        self._office.state.last_error = str(exc)
+        self._context.state.last_error = str(exc)
         metrics.parquet_write_errors.inc()
         if job.failures == 1:
             log.error("seal failed, will be tried again", path=str(job.path), error=str(exc))
 
-    def _note_success(self, job: _Job, settled: Settled | None) -> None:
-        if settled is None or settled.step is Step.REMOVE:
+    def _note_success(self, job: _Job, settled: Recovered | None) -> None:
+        if settled is None or settled.step is RecoveryStep.REMOVE:
             log.info("removed what held no row", path=str(job.path))
             return
         rows = lost_rows = 0
@@ -149,8 +149,8 @@ class Sealer:
             self._note_sealed(settled.sealed)
         if job.acknowledged_rows is not None:
             lost_rows = job.acknowledged_rows - rows
-        self._ring()
-        is_news = job.acknowledged_rows is None and settled.step is not Step.DROP
+        self._wake_uploader()
+        is_news = job.acknowledged_rows is None and settled.step is not RecoveryStep.DROP
         if settled.stream and (lost_rows > 0 or is_news):
             fields = {
                 "rows": rows,
@@ -172,5 +172,5 @@ class Sealer:
         """Say in log and ledger what of a journal was salvaged and what was not."""
         say = log.error if is_loss else log.info
         say("journal recovered", **fields)
-        row = status_batch(stream, LedgerEvent.RECOVERED, self._office.now_us(), fields)
+        row = status_batch(stream, LedgerEvent.RECOVERED, self._context.now_us(), fields)
         self._report(unbudgeted(row))

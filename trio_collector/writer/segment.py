@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trio_collector import layout
-from trio_collector.writer.disk import Disk, make_folders
-from trio_collector.writer.header import Header
-from trio_collector.writer.journal import Journal
+from trio_collector.disk import Disk, make_folders
+from trio_collector.format.header import Header
+from trio_collector.format.journal import Journal
 
 _SUFFIXES = (layout.JOURNAL, layout.SEALED, layout.TEMPORARY)
 
 
-class Place(NamedTuple):
+class Folders(NamedTuple):
     """Where segments are kept."""
 
     root: Path
@@ -24,19 +24,19 @@ class Place(NamedTuple):
     delivered: Path | None = None  # where sealed files are moved to, if they are
 
 
-def create_journal(place: Place, header: Header, disk: Disk, changed: set[Path]) -> Journal:
+def create_journal(folders: Folders, header: Header, disk: Disk, changed: set[Path]) -> Journal:
     """Create a journal under `header`; add the folders whose names changed to `changed`.
 
     Raises OSError. What was created until then stays: an empty folder is no harm.
     """
     stream, first_us = header.stream, header.first_us
-    path = place.root / layout.segment_path(stream, place.server, first_us // 1000)
+    path = folders.root / layout.segment_path(stream, folders.server, first_us // 1000)
     make_folders(disk, path.parent, changed)
     first_ms = first_us // 1000
     while True:
         path = path.with_name(f"{first_ms}{layout.JOURNAL}")
         first_ms += 1
-        if is_taken(place, path):
+        if is_taken(folders, path):
             continue
         with contextlib.suppress(FileExistsError):
             descriptor = disk.create(path)
@@ -44,11 +44,11 @@ def create_journal(place: Place, header: Header, disk: Disk, changed: set[Path])
             return Journal(path, descriptor, header, disk)
 
 
-def is_taken(place: Place, journal: Path) -> bool:
+def is_taken(folders: Folders, journal: Path) -> bool:
     """Return whether the name of `journal` is in use in any state."""
     if any(journal.with_suffix(suffix).exists() for suffix in _SUFFIXES):
         return True
-    return (delivered := delivered_path(place, journal)) is not None and delivered.exists()
+    return (delivered := delivered_path(folders, journal)) is not None and delivered.exists()
 
 
 def sealed_path(journal: Path) -> Path:
@@ -56,8 +56,8 @@ def sealed_path(journal: Path) -> Path:
     return journal.with_suffix(layout.SEALED)
 
 
-def delivered_path(place: Place, journal: Path) -> Path | None:
+def delivered_path(folders: Folders, journal: Path) -> Path | None:
     """Return where the sealed file of `journal` is moved to; None if it is not moved."""
-    if place.delivered is None:
+    if folders.delivered is None:
         return None
-    return place.delivered / sealed_path(journal).relative_to(place.root)
+    return folders.delivered / sealed_path(journal).relative_to(folders.root)

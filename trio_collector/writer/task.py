@@ -14,19 +14,20 @@ from pathlib import Path
 import structlog
 import trio
 
-from trio_collector import clock, metrics
-from trio_collector.beginnings import Beginnings
+from trio_collector import clock
 from trio_collector.budget import ByteBudget
-from trio_collector.config import StorageSection
+from trio_collector.config.settings import StorageSection
+from trio_collector.disk import LOCAL_DISK, Disk, make_folders
 from trio_collector.events import Batch
-from trio_collector.worker import Worker, thread_worker
-from trio_collector.writer.disk import LOCAL_DISK, Disk, make_folders
+from trio_collector.feed.books.segment_starts import SegmentStarts
+from trio_collector.telemetry import metrics
+from trio_collector.threads import Worker, thread_worker
+from trio_collector.writer.context import WriterContext
+from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.flusher import Flusher
-from trio_collector.writer.guard import DiskState
-from trio_collector.writer.office import Office
-from trio_collector.writer.recovery import Action, find_files, plan_recovery
+from trio_collector.writer.recovery import RecoveryAction, find_files, plan_recovery
 from trio_collector.writer.sealer import Sealer
-from trio_collector.writer.segment import Place
+from trio_collector.writer.segment import Folders
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ LAST_FLUSH_S = 5.0
 async def run_writer(
     storage: StorageSection,
     batches: trio.MemoryReceiveChannel[Batch],
-    bell: trio.MemorySendChannel[None],
+    wake_uploader: trio.MemorySendChannel[None],
     budget: ByteBudget,
     *,
     server: str | None,
@@ -44,35 +45,37 @@ async def run_writer(
     disk: Disk = LOCAL_DISK,
     state: DiskState | None = None,
     new_worker: Callable[[], Worker] = thread_worker,
-    beginnings: Beginnings | None = None,
+    segment_starts: SegmentStarts | None = None,
 ) -> None:
-    """Write `batches` until they end, then seal everything, ring `bell` and return.
+    """Write `batches` until they end, then seal everything, ring `wake_uploader` and return.
 
     Errors of the disk never come out: rows wait, or are shed and counted. `state` tells how it goes.
     The bell rings when a sealed file is ready; it is a hint, the files on disk are the queue.
-    `beginnings` is told of each new segment.
+    `segment_starts` is told of each new segment.
     Cancelling writes what is in memory to the journals, within LAST_FLUSH_S, and leaves these for
     the next start.
     """
-    place = _place(storage, server)
-    office = Office(place, disk, state if state is not None else DiskState(), now_us)
+    folders = _folders(storage, server)
+    context = WriterContext(folders, disk, state if state is not None else DiskState(), now_us)
 
     def report(row: Batch) -> None:
         flusher.add(row)
 
-    sealer = Sealer(office, new_worker(), ring=partial(_ring, bell), report=report)
+    sealer = Sealer(
+        context, new_worker(), ring=partial(_wake_uploader, wake_uploader), report=report
+    )
     worker = new_worker()
     flusher = Flusher(
-        office,
+        context,
         storage,
         budget,
         worker=worker,
         hand_on=sealer.add_closed,
-        tell_begun=(beginnings or Beginnings()).tell,
+        tell_begun=(segment_starts or SegmentStarts()).tell,
     )
-    with batches, bell:
+    with batches, wake_uploader:
         # Before the first journal of this process exists: what is found now is not ours.
-        sealer.add_leftovers(await worker(partial(_find_leftovers, place, disk)))
+        sealer.add_leftovers(await worker(partial(_find_leftovers, folders, disk)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sealer.run)
             await _collect(batches, flusher)
@@ -82,16 +85,16 @@ async def run_writer(
             await flusher.drain()
             await sealer.drain()
         sealer.give_up()
-        _ring(bell)
+        _wake_uploader(wake_uploader)
 
 
-def _find_leftovers(place: Place, disk: Disk) -> list[Action]:
+def _find_leftovers(folders: Folders, disk: Disk) -> list[RecoveryAction]:
     """Return what is to be done about the files in data_dir, which is created if it is absent."""
     try:
-        make_folders(disk, place.root, set())
+        make_folders(disk, folders.root, set())
     except OSError as exc:  # rows will wait in memory, and be heard of
-        log.warning("data_dir cannot be created", path=str(place.root), error=str(exc))
-    return plan_recovery(find_files(place.root))
+        log.warning("data_dir cannot be created", path=str(folders.root), error=str(exc))
+    return plan_recovery(find_files(folders.root))
 
 
 async def _collect(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
@@ -121,12 +124,12 @@ async def _rescue(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -
         await flusher.drain()
 
 
-def _place(storage: StorageSection, server: str | None) -> Place:
+def _folders(storage: StorageSection, server: str | None) -> Folders:
     delivered = None if storage.mode == "s3" else Path(storage.local_path)
-    return Place(Path(storage.data_dir), server or None, delivered)
+    return Folders(Path(storage.data_dir), server or None, delivered)
 
 
-def _ring(bell: trio.MemorySendChannel[None]) -> None:
+def _wake_uploader(wake_uploader: trio.MemorySendChannel[None]) -> None:
     """Ring the bell, unless it rings already or nobody listens any more."""
     with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
-        bell.send_nowait(None)
+        wake_uploader.send_nowait(None)

@@ -8,8 +8,8 @@ import pytest
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
 from trio_collector.simulator.dialects.binance import depth_snapshot
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
-from trio_collector.simulator.market import Market
+from trio_collector.simulator.markets.market import Market
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey
 
 Side = dict[Decimal, Decimal]
 Apply = Callable[[Side, Iterable[list[str]]], None]
@@ -49,7 +49,7 @@ def test_partial_books_are_the_true_book() -> None:
     conversation.say(subscribe("btcusdt@depth20@100ms"))
     frames = conversation.wait(1_000)
     latest = decode(frames)[-1]
-    truth = json.loads(depth_snapshot(conversation.venue.markets["BTCUSDT"], 20))
+    truth = json.loads(depth_snapshot(conversation.exchange.markets["BTCUSDT"], 20))
     assert latest == {"stream": "btcusdt@depth20@100ms", "data": truth}
     assert frames[-1].streams == (StreamKey("binance", "btcusdt", "orderbook"),)
     ids = [frame["data"]["lastUpdateId"] for frame in decode(frames)]
@@ -59,7 +59,7 @@ def test_partial_books_are_the_true_book() -> None:
 def test_diffs_spliced_onto_the_rest_snapshot_are_the_true_book(apply: Apply, truth: Truth) -> None:
     """Binance's own rule for a local book works, whenever the snapshot is taken."""
     conversation = Conversation("/binance/ws", FAST)
-    market = conversation.venue.find("BTCUSDT")
+    market = conversation.exchange.find("BTCUSDT")
     assert market is not None
     conversation.say(subscribe("btcusdt@depth@100ms"))
     diffs = decode(conversation.wait(500))

@@ -7,8 +7,8 @@ import pytest
 
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
-from trio_collector.simulator.market import Market
+from trio_collector.simulator.markets.market import Market
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey
 
 Side = dict[Decimal, Decimal]
 Apply = Callable[[Side, Iterable[list[str]]], None]
@@ -85,7 +85,7 @@ def test_books_are_rebuilt_from_snapshot_and_deltas(
     for message in messages:
         apply(bids, message["data"]["b"])
         apply(asks, message["data"]["a"])
-    assert (bids, asks) == truth(conversation.venue.find("BTCUSDT"))
+    assert (bids, asks) == truth(conversation.exchange.find("BTCUSDT"))
     symbol = "btcusdt" if target == SPOT else "btcusdt.linear"
     assert frames[-1].streams == (StreamKey("bybit", symbol, "orderbook"),)
 

@@ -7,8 +7,8 @@ import pytest
 
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
-from trio_collector.simulator.market import Market
+from trio_collector.simulator.markets.market import Market
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey
 
 Side = dict[Decimal, Decimal]
 Apply = Callable[[Side, Iterable[list[str]]], None]
@@ -48,7 +48,7 @@ def test_connections_count_for_themselves() -> None:
     first = Conversation("/coinbase", FAST)
     first.say(subscribe("level2", "BTC-USD"))
     first.wait(500)
-    second = Conversation("/coinbase", venue=first.venue)
+    second = Conversation("/coinbase", exchange=first.exchange)
     assert decode(second.say(subscribe("level2", "BTC-USD")))[0]["sequence_num"] == 0
     second.wait(1_000)
     one, other = decode(first.hear())[-1], decode(second.wait(100))[-1]
@@ -69,7 +69,7 @@ def test_books_are_rebuilt_from_snapshot_and_updates(apply: Apply, truth: Truth)
                 side = books[event["product_id"]][level["side"]]
                 apply(side, [[level["price_level"], level["new_quantity"]]])
     for product, sides in books.items():
-        assert (sides["bid"], sides["offer"]) == truth(conversation.venue.find(product))
+        assert (sides["bid"], sides["offer"]) == truth(conversation.exchange.find(product))
     assert set(books) == {"BTC-USD", "ETH-USD"}
 
 
@@ -137,8 +137,8 @@ def test_usdc_is_an_alias() -> None:
 
 def test_a_venue_may_list_the_alias_alone() -> None:
     """A -USDC product among the settings opens the -USD market."""
-    settings = Simulation(venues={"coinbase": ("BTC-USDC",)})
-    assert list(Conversation("/coinbase", settings).venue.markets) == ["BTC-USD"]
+    settings = Simulation(exchanges={"coinbase": ("BTC-USDC",)})
+    assert list(Conversation("/coinbase", settings).exchange.markets) == ["BTC-USD"]
 
 
 def test_who_does_not_subscribe_within_5_s_is_left() -> None:

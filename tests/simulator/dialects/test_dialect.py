@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
 from trio_collector.simulator.endpoints import ENDPOINTS
-from trio_collector.simulator.frames import Opcode
+from trio_collector.simulator.net.frames import Opcode
 
 STILL = Simulation(books_per_s=0, trades_per_s=0)
 

@@ -8,8 +8,8 @@ import pytest
 
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
-from trio_collector.simulator.market import Market
+from trio_collector.simulator.markets.market import Market
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey
 
 Side = dict[Decimal, Decimal]
 Apply = Callable[[Side, Iterable[list[str]]], None]
@@ -55,7 +55,7 @@ def test_books_are_rebuilt_from_snapshot_and_updates(apply: Apply, truth: Truth)
         last_id = book["seqId"]
         apply(bids, book["bids"])
         apply(asks, book["asks"])
-    assert (bids, asks) == truth(conversation.venue.find("BTC-USDT"))
+    assert (bids, asks) == truth(conversation.exchange.find("BTC-USDT"))
     assert frames[-1].streams == (StreamKey("okx", "btcusdt", "orderbook"),)
 
 
@@ -66,7 +66,7 @@ def test_short_books_are_whole_each_time(channel: str, depth: int, truth: Truth)
     conversation.say(request((channel, "BTC-USDT")))
     messages = decode(conversation.wait(1_000))
     (book,) = messages[-1]["data"]
-    bids, asks = truth(conversation.venue.find("BTC-USDT"))
+    bids, asks = truth(conversation.exchange.find("BTC-USDT"))
     assert "action" not in messages[-1]
     assert [Decimal(level[0]) for level in book["bids"]] == list(bids)[:depth]
     assert [Decimal(level[0]) for level in book["asks"]] == list(asks)[:depth]

@@ -5,7 +5,7 @@ import pytest
 
 from trio_collector.simulator import Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey
 
 FAST = Simulation(books_per_s=50, trades_per_s=50)
 STILL = Simulation(books_per_s=0, trades_per_s=0)
@@ -46,7 +46,7 @@ def test_books_are_whole_and_true(code: str, units: int) -> None:
     conversation.say(subscribe({"type": "orderbook", "codes": [code]}))
     frames = conversation.wait(1_000)
     latest = decode(frames)[-1]
-    book = conversation.venue.markets["KRW-BTC"].book(units)
+    book = conversation.exchange.markets["KRW-BTC"].book(units)
     asks = [(unit["ap"], unit["as"]) for unit in latest["obu"]]
     bids = [(unit["bp"], unit["bs"]) for unit in latest["obu"]]
     assert asks == [(price, size / 10**6) for price, size in book.asks]

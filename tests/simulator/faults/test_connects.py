@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from trio_collector.simulator import Fault, Kind, Simulator
-from trio_collector.simulator.entrance import GARBAGE
+from trio_collector.simulator.net.handshake import GARBAGE
 
 WithFaults = Callable[..., Awaitable[Simulator]]
 Connect = Callable[[Simulator, str], Awaitable[Any]]

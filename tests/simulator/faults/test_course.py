@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_collector.simulator import Fault, Happening, Kind, Simulation
+from trio_collector.simulator import Fault, InjectedFault, Kind, Simulation
 from trio_collector.simulator.conversation import Conversation
 from trio_collector.simulator.faults.act import Act, Deed, Item
 from trio_collector.simulator.faults.alarm import Watch
 from trio_collector.simulator.faults.course import Course
-from trio_collector.simulator.frames import Fate, Frame, Opcode
+from trio_collector.simulator.net.frames import Fate, Frame, Opcode
 from trio_collector.simulator.record import Visit
 
 BYBIT = "/bybit/v5/public/spot"
@@ -23,7 +23,7 @@ class Played:
 
     def __init__(self, *faults: Fault) -> None:
         self.conversation = Conversation(BYBIT, Simulation(books_per_s=100, trades_per_s=0))
-        self.happenings: list[Happening] = []
+        self.happenings: list[InjectedFault] = []
         visit = Visit(1, "bybit", BYBIT, 1, 0.0)
         self.course = Course(self.conversation.dialect, visit, self.happenings.append)
         for place, fault in enumerate(faults):

@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection
 
 from trio_collector.simulator import Fault, Kind, Simulator
 from trio_collector.simulator.faults.wire import MALFORMED
-from trio_collector.simulator.frames import Fate
+from trio_collector.simulator.net.frames import Fate
 
 WithFaults = Callable[..., Awaitable[Simulator]]
 Connect = Callable[[Simulator, str], Awaitable[Any]]

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 import trio.testing
 
+from trio_collector.config.markets import Market
 from trio_collector.errors import UnreadableFrame
 from trio_collector.exchanges import create_adapter
-from trio_collector.markets import Market
-from trio_collector.simulator import DEFAULT_VENUES, Entry, Fault, Kind, Simulator
+from trio_collector.simulator import DEFAULT_EXCHANGES, Entry, Fault, Kind, Simulator
 from trio_collector.simulator.faults.spoil import SPOILERS
-from trio_collector.simulator.frames import Fate, StreamKey
+from trio_collector.simulator.net.frames import Fate, StreamKey
 
 WithFaults = Callable[..., Awaitable[Simulator]]
 Connect = Callable[[Simulator, str], Awaitable[Any]]
@@ -60,7 +60,7 @@ async def test_spoiled(
 
 
 def adapter_of(exchange: str) -> Any:
-    fields = {"exchange": exchange, "symbols": DEFAULT_VENUES[exchange]}
+    fields = {"exchange": exchange, "symbols": DEFAULT_EXCHANGES[exchange]}
     return create_adapter(msgspec.convert(fields, Market))
 
 

@@ -11,7 +11,7 @@ from wsproto.events import CloseConnection
 
 from trio_collector.simulator import EXCHANGES, Entry, Fault, Kind, Simulator
 from trio_collector.simulator.faults.catalog import CATALOG, Stage
-from trio_collector.simulator.frames import Fate
+from trio_collector.simulator.net.frames import Fate
 
 WithFaults = Callable[..., Awaitable[Simulator]]
 Connect = Callable[[Simulator, str], Awaitable[Any]]

@@ -74,7 +74,7 @@ async def test_silence(with_faults: WithFaults) -> None:
 async def test_lag(with_faults: WithFaults) -> None:
     """The snapshot is of the moment of the request; by its arrival the market is further."""
     simulator = await with_faults(Fault(kind=Kind.REST_LAG, delay_s=0.2))
-    market = simulator.venues["binance"].markets["BTCUSDT"]
+    market = simulator.exchanges["binance"].markets["BTCUSDT"]
     before = market.book(0).last_id
     answer = (await ask(simulator)).json()
     assert before <= answer["lastUpdateId"] < market.book(0).last_id
@@ -84,9 +84,9 @@ async def test_stale(with_faults: WithFaults) -> None:
     """The snapshot is that of the start, however often one asks."""
     simulator = await with_faults(Fault(kind=Kind.REST_STALE))
     opening = simulator._entrance._opening_books["BTCUSDT"]
-    venue = simulator.venues["binance"]
-    venue.step(venue.stepped_ms + 100)
-    assert venue.markets["BTCUSDT"].book(0).last_id > opening.last_id
+    exchange = simulator.exchanges["binance"]
+    exchange.step(exchange.stepped_ms + 100)
+    assert exchange.markets["BTCUSDT"].book(0).last_id > opening.last_id
     for limit in (5, 1_000):
         answer = (await ask(simulator, limit)).json()
         assert answer["lastUpdateId"] == opening.last_id

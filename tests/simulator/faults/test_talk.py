@@ -10,7 +10,7 @@ import trio.testing
 from wsproto.events import Ping
 
 from trio_collector.simulator import EXCHANGES, Fault, Kind, Simulator
-from trio_collector.simulator.frames import Fate
+from trio_collector.simulator.net.frames import Fate
 
 WithFaults = Callable[..., Awaitable[Simulator]]
 Connect = Callable[[Simulator, str], Awaitable[Any]]

@@ -9,11 +9,11 @@ import hashlib
 from functools import cache
 from importlib import resources
 
-from trio_collector.endpoint.answers import HTML, OK, Answer
+from trio_collector.endpoint.responses import HTML, OK, Response
 
 
 @cache
-def page_answer() -> Answer:
+def page_answer() -> Response:
     """Return the page."""
     html, style, script = map(_read, ("page.html", "page.css", "page.js"))
     policy = "; ".join(
@@ -29,7 +29,7 @@ def page_answer() -> Answer:
         )
     )
     body = html.replace("/* style */", style).replace("/* script */", script)
-    return Answer(OK, body.encode(), HTML, {"content-security-policy": policy})
+    return Response(OK, body.encode(), HTML, {"content-security-policy": policy})
 
 
 def _read(name: str) -> str:

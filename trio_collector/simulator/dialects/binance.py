@@ -16,9 +16,19 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from trio_collector.simulator.decimals import fixed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import (
+from trio_collector.simulator.markets.book_side import Level
+from trio_collector.simulator.markets.decimals import fixed
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.markets.market import (
+    SIZE_DECIMALS,
+    Book,
+    BookChange,
+    Market,
+    Match,
+    Trade,
+)
+from trio_collector.simulator.net.frames import (
     Frame,
     Opcode,
     StreamKey,
@@ -26,9 +36,6 @@ from trio_collector.simulator.frames import (
     plain_symbol,
     text_frame,
 )
-from trio_collector.simulator.ladder import Level
-from trio_collector.simulator.market import SIZE_DECIMALS, Book, BookChange, Market, Match, Trade
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
 
 # "The WebSocket server will send a ping frame every 20 seconds. If the WebSocket server does not
 # receive a pong frame back within a minute, the connection will be disconnected."
@@ -119,10 +126,10 @@ class TradeTopic(DiffTopic):
 class BinanceDialect(Dialect):
     """One connection to the market streams."""
 
-    facts: ClassVar = VenueFacts("binance", is_trade_per_message=True)
+    facts: ClassVar = ExchangeFacts("binance", is_trade_per_message=True)
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        super().__init__(venue, target, now_ms)
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        super().__init__(exchange, target, now_ms)
         path, _, query = target.partition("?")
         self._endpoint = "stream" if path.rstrip("/").endswith("/stream") else "ws"
         self._names: dict[str, None] = {}
@@ -194,7 +201,9 @@ class BinanceDialect(Dialect):
         for name in names:
             self._names[name] = None
             match = _STREAM.fullmatch(name)
-            market = self.venue.find(match[1].upper()) if match and name == name.lower() else None
+            market = (
+                self.exchange.find(match[1].upper()) if match and name == name.lower() else None
+            )
             if match and market:
                 make = functools.partial(_make_topic, match, f"{self._endpoint} {name}", market)
                 self.join(f"{self._endpoint} {name}", make)

@@ -16,17 +16,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trio_collector.simulator.decimals import trimmed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import (
-    Frame,
-    StreamKey,
-    foreign_frame,
-    plain_symbol,
-    text_frame,
-)
-from trio_collector.simulator.ladder import Level
-from trio_collector.simulator.market import (
+from trio_collector.simulator.markets.book_side import Level
+from trio_collector.simulator.markets.decimals import trimmed
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.markets.market import (
     SIZE_DECIMALS,
     Book,
     BookChange,
@@ -35,7 +29,13 @@ from trio_collector.simulator.market import (
     Quiet,
     Trade,
 )
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
+from trio_collector.simulator.net.frames import (
+    Frame,
+    StreamKey,
+    foreign_frame,
+    plain_symbol,
+    text_frame,
+)
 
 QUIET_MS = 3_000  # level 1 is repeated after 3 s without a change
 SILENCE_MS = 600_000  # "if there is no ping and no data for 10 minutes"
@@ -130,11 +130,11 @@ class TradeTopic(Topic):
 class BybitDialect(Dialect):
     """One connection to the spot topics."""
 
-    facts: ClassVar = VenueFacts("bybit", quiet_ms=QUIET_MS)
+    facts: ClassVar = ExchangeFacts("bybit", quiet_ms=QUIET_MS)
     is_spot: ClassVar = True
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        super().__init__(venue, target, now_ms)
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        super().__init__(exchange, target, now_ms)
         self._connection_id = str(uuid.UUID(int=random.Random(now_ms).getrandbits(128), version=4))
 
     def answer(self, message: bytes, now_ms: int) -> None:
@@ -192,18 +192,18 @@ class BybitDialect(Dialect):
         return ""
 
     def _is_unknown(self, match: re.Match[str]) -> bool:
-        _, dot, family = self.venue.name.partition(".")
+        _, dot, family = self.exchange.name.partition(".")
         symbol = f"{plain_symbol(match[3])}{dot}{family}"
         stream = StreamKey("bybit", symbol, "trade" if match[2] else "orderbook")
-        return self.venue.find(match[3]) is None or self.manners.refuses(stream)
+        return self.exchange.find(match[3]) is None or self.manners.refuses(stream)
 
     def _make_topic(self, name: str) -> Topic:
         match = _TOPIC.fullmatch(name)
-        market = match and self.venue.find(match[3])
+        market = match and self.exchange.find(match[3])
         if not match or not market:
             raise ValueError(f"no topic {name}")
         kind = TradeTopic if match[2] else BestTopic if match[1] == "1" else BookTopic
-        return kind(name, market, self.venue.name, is_spot=self.is_spot)
+        return kind(name, market, self.exchange.name, is_spot=self.is_spot)
 
     def _reply(self, request: Request, *, is_success: bool, text: str) -> None:
         self.pending.append(self._answer(request, is_success=is_success, text=text))

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trio_collector.simulator.decimals import fixed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Fate, Frame, StreamKey, plain_symbol, text_frame
-from trio_collector.simulator.ladder import Level
-from trio_collector.simulator.market import SIZE_DECIMALS, BookChange, Match, Quiet, Trade
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
+from trio_collector.simulator.markets.book_side import Level
+from trio_collector.simulator.markets.decimals import fixed
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.markets.market import SIZE_DECIMALS, BookChange, Match, Quiet, Trade
+from trio_collector.simulator.net.frames import Fate, Frame, StreamKey, plain_symbol, text_frame
 
 # "You must send a subscribe message within 5 seconds". The close code is not documented.
 FIRST_SUBSCRIBE_MS = 5_000
@@ -116,10 +116,10 @@ def usd_product(symbol: str) -> str:
 class CoinbaseDialect(Dialect):
     """One connection to the market channels."""
 
-    facts: ClassVar = VenueFacts("coinbase", quiet_ms=QUIET_MS, market_symbol=usd_product)
+    facts: ClassVar = ExchangeFacts("coinbase", quiet_ms=QUIET_MS, market_symbol=usd_product)
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        super().__init__(venue, target, now_ms)
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        super().__init__(exchange, target, now_ms)
         self._sequence = 0
         self._subscriptions: dict[str, dict[str, None]] = {}
         self._events: dict[tuple[str, str], list[Frame]] = {}  # by channel and topic
@@ -147,7 +147,7 @@ class CoinbaseDialect(Dialect):
     def deliver(self, topic: Topic, frame: Frame) -> None:
         channel = "l2_data" if topic.data_type == "orderbook" else "market_trades"
         if frame.payload.startswith(b'{"type":"snapshot"'):
-            self._send(channel, [frame], int(self.venue.stepped_ms))
+            self._send(channel, [frame], int(self.exchange.stepped_ms))
         else:
             self._events.setdefault((channel, topic.name), []).append(frame)
 
@@ -179,7 +179,7 @@ class CoinbaseDialect(Dialect):
     def _is_unknown(self, channel: str, product: str) -> bool:
         data_type = "trade" if channel == "market_trades" else "orderbook"
         stream = StreamKey("coinbase", plain_symbol(product), data_type)
-        return self.venue.find(product) is None or self.manners.refuses(stream)
+        return self.exchange.find(product) is None or self.manners.refuses(stream)
 
     def say_unknown(self, now_ms: int) -> None:
         self._send("simulator_channel", [_json_frame({"type": "update", "x": ["1"]})], now_ms)
@@ -191,14 +191,14 @@ class CoinbaseDialect(Dialect):
         if channel not in _TOPICS:
             return
         for product in products:
-            market = self.venue.find(product)
+            market = self.exchange.find(product)
             if market is not None:
                 name = f"{channel} {product}"
                 make = functools.partial(_TOPICS[channel], name, market, "coinbase")
                 self.join(name, make)
 
     def _unsubscribe(self, request: Request) -> None:
-        self._send_events(int(self.venue.stepped_ms))  # what came before comes before
+        self._send_events(int(self.exchange.stepped_ms))  # what came before comes before
         joined = self._subscriptions.get(request.channel, {})
         for product in [usd_product(product) for product in request.product_ids] or list(joined):
             joined.pop(product, None)
@@ -221,7 +221,7 @@ class CoinbaseDialect(Dialect):
         client_id = '"client_id":"",' if channel == "l2_data" else ""
         head = (
             f'{{"channel":"{channel}",{client_id}'
-            f'"timestamp":"{_rfc3339(now_ms + self.venue.shift_ms)}"'
+            f'"timestamp":"{_rfc3339(now_ms + self.exchange.shift_ms)}"'
             f',"sequence_num":{self._sequence},"events":['
         )
         ids = (self._sequence, self._sequence)

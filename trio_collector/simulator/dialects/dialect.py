@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from trio_collector.simulator.dialects.manners import Manners, Streams
-from trio_collector.simulator.frames import Frame, Opcode, StreamKey, close_frame, lost
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey, close_frame, lost
 
 
 class Absentee:
@@ -31,10 +31,10 @@ class Absentee:
 class Dialect(abc.ABC):
     """One connection of one venue; `target` is the path and query that the client asked for."""
 
-    facts: ClassVar[VenueFacts]
+    facts: ClassVar[ExchangeFacts]
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        self.venue = venue
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        self.exchange = exchange
         self.target = target
         self.topics: dict[str, Topic] = {}
         self.pending: list[Frame] = []
@@ -96,7 +96,7 @@ class Dialect(abc.ABC):
         """Subscribe to the topic `name` and deliver its snapshot; a second time does nothing."""
         if name in self.topics:
             return
-        topic, snapshot = self.venue.join(name, make, self)
+        topic, snapshot = self.exchange.join(name, make, self)
         self.topics[name] = topic
         if self.manners.grants_silence(topic.stream):
             self._unspoken.add(name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from trio_collector.simulator.frames import StreamKey
+from trio_collector.simulator.net.frames import StreamKey
 
 
 class Streams(NamedTuple):

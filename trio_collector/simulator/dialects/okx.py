@@ -13,17 +13,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trio_collector.simulator.decimals import trimmed
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import (
-    Frame,
-    StreamKey,
-    foreign_frame,
-    plain_symbol,
-    text_frame,
-)
-from trio_collector.simulator.ladder import Level
-from trio_collector.simulator.market import (
+from trio_collector.simulator.markets.book_side import Level
+from trio_collector.simulator.markets.decimals import trimmed
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.markets.market import (
     SIZE_DECIMALS,
     Book,
     BookChange,
@@ -31,7 +25,13 @@ from trio_collector.simulator.market import (
     Match,
     Quiet,
 )
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
+from trio_collector.simulator.net.frames import (
+    Frame,
+    StreamKey,
+    foreign_frame,
+    plain_symbol,
+    text_frame,
+)
 
 # "If there's a network problem ... no data pushed within 30 seconds": close code 4004.
 SILENCE_MS = 30_000
@@ -135,10 +135,10 @@ class TradesTopic(Topic):
 class OkxDialect(Dialect):
     """One connection to the public channels."""
 
-    facts: ClassVar = VenueFacts("okx", quiet_ms=QUIET_MS)
+    facts: ClassVar = ExchangeFacts("okx", quiet_ms=QUIET_MS)
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        super().__init__(venue, target, now_ms)
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        super().__init__(exchange, target, now_ms)
         self._connection_id = f"{random.Random(now_ms).getrandbits(32):08x}"
 
     def answer(self, message: bytes, now_ms: int) -> None:
@@ -170,7 +170,7 @@ class OkxDialect(Dialect):
         )
 
     def _obey(self, request: Request, arg: Arg) -> None:
-        market = self.venue.find(arg.instId)
+        market = self.exchange.find(arg.instId)
         name = f"{arg.channel} {arg.instId}"
         if request.op not in ("subscribe", "unsubscribe"):
             self._refuse("60012", f"Invalid request: {request.op}", request.id)

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trio_collector.simulator.decimals import number
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.frames import Fate, Frame, Opcode, StreamKey, plain_symbol
-from trio_collector.simulator.market import SIZE_DECIMALS, BookChange, Market, Match, Trade
-from trio_collector.simulator.venue import Topic, Venue, VenueFacts
+from trio_collector.simulator.markets.decimals import number
+from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
+from trio_collector.simulator.markets.market import SIZE_DECIMALS, BookChange, Market, Match, Trade
+from trio_collector.simulator.net.frames import Fate, Frame, Opcode, StreamKey, plain_symbol
 
 # "The connection is closed when nothing is sent or received for about 120 seconds."
 SILENCE_MS = 120_000
@@ -127,10 +127,10 @@ def sequential_id(trade: Trade) -> int:
 class UpbitDialect(Dialect):
     """One connection to the public types."""
 
-    facts: ClassVar = VenueFacts("upbit", is_trade_per_message=True)
+    facts: ClassVar = ExchangeFacts("upbit", is_trade_per_message=True)
 
-    def __init__(self, venue: Venue, target: str, now_ms: int) -> None:
-        super().__init__(venue, target, now_ms)
+    def __init__(self, exchange: SimulatedExchange, target: str, now_ms: int) -> None:
+        super().__init__(exchange, target, now_ms)
         self._types: list[dict[str, Any]] = []
         self._is_simple = False
 
@@ -180,7 +180,7 @@ class UpbitDialect(Dialect):
 
     def _subscribe(self, wanted: dict[str, Any], code: str, *, is_simple: bool) -> None:
         symbol, _, units = code.partition(".")
-        market = self.venue.find(symbol)
+        market = self.exchange.find(symbol)
         kind = {"orderbook": BookTopic, "trade": TradeTopic}.get(wanted["type"])
         if market is None or kind is None:
             return

@@ -5,7 +5,7 @@ the files that wait carry it out: the entrance (connects, handshakes, REST), the
 how a connection ends), the ports (who listens). The table of all kinds is in docs/simulator.md.
 """
 
-from trio_collector.simulator.faults.fault import Fault, Happening, Kind
+from trio_collector.simulator.faults.fault import Fault, InjectedFault, Kind
 from trio_collector.simulator.faults.script import FaultScript, parse_script
 
-__all__ = ["Fault", "FaultScript", "Happening", "Kind", "parse_script"]
+__all__ = ["Fault", "FaultScript", "InjectedFault", "Kind", "parse_script"]

@@ -3,7 +3,7 @@
 import enum
 from typing import NamedTuple
 
-from trio_collector.simulator.frames import Frame
+from trio_collector.simulator.net.frames import Frame
 
 
 class Deed(enum.Enum):

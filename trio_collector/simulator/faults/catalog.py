@@ -73,7 +73,7 @@ def _message(text: str, *parameters: str) -> Traits:
     return Traits(Stage.MESSAGE, parameters, text)
 
 
-def _venue(text: str, *parameters: str) -> Traits:
+def _exchange(text: str, *parameters: str) -> Traits:
     return Traits(Stage.VENUE, parameters, text)
 
 
@@ -173,9 +173,9 @@ _CATALOG = {
     Kind.SILENT_FEED: _connection(
         "data stops; acks, heartbeats and pongs go on", *_STREAM, "for_s"
     ),
-    Kind.VENUE_DOWN: _venue("RST for all connections, and nobody listens for `for_s`", "for_s"),
-    Kind.LISTENER_CLOSED: _venue("nobody listens for `for_s`; connections go on", "for_s"),
-    Kind.CLOCK_JUMP: _venue(
+    Kind.VENUE_DOWN: _exchange("RST for all connections, and nobody listens for `for_s`", "for_s"),
+    Kind.LISTENER_CLOSED: _exchange("nobody listens for `for_s`; connections go on", "for_s"),
+    Kind.CLOCK_JUMP: _exchange(
         "the times in messages are `shift_s` off, for `for_s`", "shift_s", "for_s"
     ),
 }

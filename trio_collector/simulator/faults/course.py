@@ -15,10 +15,10 @@ from trio_collector.simulator.dialects.manners import Streams
 from trio_collector.simulator.faults.act import Act, Deed, Item
 from trio_collector.simulator.faults.alarm import Alarm, Watch
 from trio_collector.simulator.faults.catalog import CATALOG, Stage
-from trio_collector.simulator.faults.fault import Fault, Happening, Kind
+from trio_collector.simulator.faults.fault import Fault, InjectedFault, Kind
 from trio_collector.simulator.faults.spoil import SPOILERS, add_field, spoil
 from trio_collector.simulator.faults.wire import MALFORMED, fragmented, whole
-from trio_collector.simulator.frames import Fate, Frame, Opcode, close_frame, head, lost, unsent
+from trio_collector.simulator.net.frames import Fate, Frame, Opcode, close_frame, head, lost, unsent
 from trio_collector.simulator.record import Visit
 
 _CLOSES = {
@@ -36,7 +36,9 @@ GOING_AWAY = 1001
 class Course:
     """The faults of one connection; `note` gets each that happens."""
 
-    def __init__(self, dialect: Dialect, visit: Visit, note: Callable[[Happening], None]) -> None:
+    def __init__(
+        self, dialect: Dialect, visit: Visit, note: Callable[[InjectedFault], None]
+    ) -> None:
         self._dialect = dialect
         self._visit = visit
         self._note = note
@@ -198,10 +200,10 @@ class Course:
         streams = Streams(fault.symbol, fault.data_type)
         match fault.kind:
             case Kind.UNKNOWN_TYPE:
-                dialect.say_unknown(int(dialect.venue.stepped_ms))
+                dialect.say_unknown(int(dialect.exchange.stepped_ms))
                 return
             case Kind.NOTICE:
-                dialect.say_notice(int(dialect.venue.stepped_ms))
+                dialect.say_notice(int(dialect.exchange.stepped_ms))
                 cut = partial(self._cut, GOING_AWAY)
                 self._ends.append((now_s + fault.lead_s, cut))
                 return
@@ -244,4 +246,4 @@ class Course:
     def _happen(self, alarm: Alarm, now_s: float) -> None:
         alarm.happen(now_s)
         visit = self._visit
-        self._note(Happening(round(now_s, 6), alarm.fault.kind, visit.exchange, visit.id))
+        self._note(InjectedFault(round(now_s, 6), alarm.fault.kind, visit.exchange, visit.id))

@@ -13,7 +13,7 @@ from trio_collector.simulator.dialects.dialect import Dialect
 from trio_collector.simulator.faults.alarm import Alarm, Watch
 from trio_collector.simulator.faults.catalog import CATALOG, DAY_S, Stage
 from trio_collector.simulator.faults.course import Course
-from trio_collector.simulator.faults.fault import Fault, Happening, Kind
+from trio_collector.simulator.faults.fault import Fault, InjectedFault, Kind
 from trio_collector.simulator.faults.script import FaultScript, fault_problems, is_known_at
 from trio_collector.simulator.record import Visit
 
@@ -24,7 +24,7 @@ class Director:
     """The faults of a running simulator; `happenings` are all that happened so far."""
 
     def __init__(self, script: FaultScript) -> None:
-        self.happenings: list[Happening] = []
+        self.happenings: list[InjectedFault] = []
         self._seed = script.seed
         self._connects: Counter[str] = Counter()
         self._requests = 0
@@ -158,5 +158,5 @@ def _is_timed(fault: Fault) -> bool:
     return any(moment is not None for moment in moments)
 
 
-def _happening(fault: Fault, exchange: str, now_s: float) -> Happening:
-    return Happening(round(now_s, 6), fault.kind, exchange)
+def _happening(fault: Fault, exchange: str, now_s: float) -> InjectedFault:
+    return InjectedFault(round(now_s, 6), fault.kind, exchange)

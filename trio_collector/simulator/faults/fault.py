@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from trio_collector.tables import Name, Seconds
+from trio_collector.config.toml import Name, Seconds
 
 Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
 Rate = Annotated[float, Meta(gt=0, le=1, description="a number above 0, up to 1")]
@@ -179,7 +179,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     is_extra: bool = False  # beside a message of data, not instead of it
 
 
-class Happening(msgspec.Struct, frozen=True):
+class InjectedFault(msgspec.Struct, frozen=True):
     """A fault that happened: `connection` is its number in the record, 0 if it was none."""
 
     at_s: float

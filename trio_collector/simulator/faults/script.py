@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from trio_collector.config.toml import in_toml, read_table, unknown_key
 from trio_collector.errors import ConfigError, Problem
 from trio_collector.simulator.endpoints import ENDPOINTS
 from trio_collector.simulator.faults.catalog import CATALOG, CONDITIONS, NEED_TLS, Stage, fields_of
 from trio_collector.simulator.faults.fault import Fault, Kind, Seed
-from trio_collector.tables import in_toml, read_table, unknown_key
 
 
 class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

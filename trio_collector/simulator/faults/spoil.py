@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from trio_collector.simulator.faults.fault import Kind
-from trio_collector.simulator.frames import Fate, Frame, Opcode
+from trio_collector.simulator.net.frames import Fate, Frame, Opcode
 
 # Python's own limit of nesting is 1,000, and msgspec has about the same. (research/reliability.md)
 DEPTH = 10_000

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from trio_collector.simulator.faults.fault import Kind
-from trio_collector.simulator.frames import Frame, Opcode, head
+from trio_collector.simulator.net.frames import Frame, Opcode, head
 
 _TEXT, _CONTINUATION, _PING, _CLOSE = 0x1, 0x0, 0x9, 0x8
 _FIN = 0x80

@@ -1,0 +1,1 @@
+"""Measurements: `python -m tests.bench.NAME`, each a program of its own."""

@@ -1,0 +1,411 @@
+"""What came with each read, and what did not come, decides how a session stands."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from trio_collector.events import DataType, Topic
+from trio_collector.feed.books.resync import RESYNC_S
+from trio_collector.feed.books.snapshots import BookSnapshots
+from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.decoder import FrameDecoder
+from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.monitor import ACK_S, SETTLE_S, SessionMonitor
+from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.session_log import SessionLog
+from trio_collector.telemetry import metrics
+
+MakeConnection = Callable[..., ConnectionPlan]
+
+READ_US = 5_000
+
+
+class Desk:
+    """A session without its tasks: frames come in, requests go out, at the time that `now` says."""
+
+    def __init__(self, connection: ConnectionPlan) -> None:
+        topics = list(connection.topics)
+        self.now = 0.0
+        self.ledger = SessionLog(connection, topics, lambda: 0, number=1)
+        arbiter = LineArbiter((), frozenset(DataType), lambda: self.now)
+        source = arbiter.open_input(lambda: None)
+        source.enter(topics)
+        self.snapshots = BookSnapshots()
+        drift = Drift(connection.adapter, 0)
+        self.monitor = SessionMonitor(
+            connection,
+            topics,
+            self.ledger,
+            source,
+            self.snapshots,
+            connection.open_timeouts(),
+            drift,
+            0,
+        )
+        self._reader = FrameDecoder(connection.adapter, topics, source)
+        self.requests = self.monitor.start(0)
+
+    def send(self) -> list[str]:
+        """Send the requests that are due; return their texts."""
+        requests, self.requests = self.requests, []
+        for request in requests:
+            self.monitor.ask(request, self.now)
+            self.monitor.sent(request, self.now)
+        return [request.text for request in requests]
+
+    def read(self, *frames: str) -> None:
+        rows = self._reader.read(READ_US, [frame.encode() for frame in frames])
+        self.requests += self.monitor.notice(rows, READ_US, self.now)
+
+    def told(self) -> list[str]:
+        """Return the events of the ledger since the last call, as `subscribed trade btc`."""
+        rows = [(batch.stream, orjson.loads(batch.frames[0])) for batch in self.ledger.take()]
+        return [f"{row['event']} {row['data_type']} {stream.symbol}" for stream, row in rows]
+
+    def reason(self) -> str | None:
+        ending = self.monitor.ending
+        return None if ending is None else ending.reason
+
+
+@pytest.fixture
+def open_desk(make_connection: MakeConnection) -> Callable[..., Desk]:
+    """Start a session for topics, with its first requests sent."""
+
+    def open_(*topics: str, **traits: Any) -> Desk:
+        desk = Desk(make_connection(*topics, **traits))
+        desk.send()
+        return desk
+
+    return open_
+
+
+OpenDesk = Callable[..., Desk]
+
+
+def test_acked_topics_are_subscribed(open_desk: OpenDesk) -> None:
+    """What the exchange grants is noted once, at the time of the read that says so."""
+    desk = open_desk("trade btc", "orderbook btc")
+    desk.read("ack 1", "ack 1")
+    assert desk.told() == ["subscribed trade btc", "subscribed orderbook btc"]
+
+
+def test_without_acks_asking_subscribes(open_desk: OpenDesk) -> None:
+    """Where the exchange does not answer, a topic is subscribed when it was asked for."""
+    desk = open_desk("trade btc", sends_acks=False)
+    assert desk.told() == ["subscribed trade btc"]
+    desk.read("trade btc 1")
+    assert desk.told() == ["live trade btc"]
+
+
+def test_first_data_is_live_once(open_desk: OpenDesk) -> None:
+    """The first data of each topic is noted, with the time of its own read."""
+    desk = open_desk("trade btc", "trade eth")
+    desk.read("ack 1", "trade btc 1", "trade btc 2")
+    desk.now = 20
+    desk.read("trade btc 3", "trade eth 1")
+    assert desk.told() == [
+        "subscribed trade btc",
+        "subscribed trade eth",
+        "live trade btc",
+        "live trade eth",
+    ]
+    desk.read("trade eth 2")
+    assert desk.ledger.take() == []
+    assert desk.monitor.carried_s == 20
+
+
+def test_data_stands_for_an_ack(open_desk: OpenDesk) -> None:
+    """A topic whose data comes is subscribed, whether or not its ack can be read."""
+    desk = open_desk("trade btc")
+    desk.read("ack-in-a-new-format", "trade btc 1")
+    assert desk.told() == ["subscribed trade btc", "live trade btc"]
+    desk.monitor.judge_acks(ACK_S)
+    assert desk.reason() is None
+
+
+def test_a_refused_topic_leaves_the_others(open_desk: OpenDesk) -> None:
+    """A refusal is `rejected`, not asked again and no longer missed; the session goes on."""
+    desk = open_desk("trade btc", "trade bad", topics_per_request=1)
+    desk.read("ack 1", "no 2 no such symbol")
+    assert desk.told() == ["subscribed trade btc", "rejected trade bad"]
+    assert desk.requests == []
+    assert desk.monitor.wanted == [Topic("btc", DataType.TRADE)]
+    desk.now = 80
+    desk.read("trade btc 1")
+    desk.monitor.judge_silence(90)
+    desk.monitor.judge_acks(90)
+    assert desk.told() == ["live trade btc"]
+    assert desk.reason() is None
+
+
+def test_the_others_of_a_fallen_request_are_asked_again(open_desk: OpenDesk) -> None:
+    """Where one bad topic refuses its whole request, the others are asked for in a new one."""
+    desk = open_desk("trade btc", "trade bad", "trade eth")
+    desk.read("fell trade bad no such symbol")
+    assert desk.told() == ["rejected trade bad"]
+    assert desk.send() == ["sub 2 trade btc, trade eth"]
+    desk.read("ack 2")
+    assert desk.told() == ["subscribed trade btc", "subscribed trade eth"]
+
+
+def test_a_nameless_refusal_is_taken_apart(open_desk: OpenDesk) -> None:
+    """A refusal of several that names none is no refusal yet: each is asked for alone."""
+    desk = open_desk("trade btc", "trade bad")
+    desk.read("no 1 something is wrong")
+    assert desk.told() == []
+    assert desk.send() == ["sub 2 trade btc", "sub 3 trade bad"]
+    desk.read("ack 2", "no 3 something is wrong")
+    assert desk.told() == ["subscribed trade btc", "rejected trade bad"]
+
+
+def test_everything_refused_is_the_end(open_desk: OpenDesk) -> None:
+    """A session that may have nothing ends, with the exchange's words."""
+    desk = open_desk("trade btc", "trade eth", topics_per_request=1)
+    desk.read("no 1 closed for today")
+    assert desk.reason() is None
+    desk.read("no 2 closed for today")
+    assert desk.reason() == EndReason.SUBSCRIBE_FAILED
+    assert desk.monitor.ending is not None
+    assert desk.monitor.ending.detail == "closed for today"
+
+
+def test_an_error_about_nothing_is_only_logged(open_desk: OpenDesk) -> None:
+    """An error that concerns no subscription is a warning; nothing is given up for it."""
+    desk = open_desk("trade btc")
+    desk.read("ack 1")
+    desk.told()
+    with capture_logs() as entries:
+        desk.read("no - too many questions")
+    assert [entry["event"] for entry in entries] == ["exchange reports an error"]
+    assert (desk.told(), desk.reason()) == ([], None)
+
+
+def test_no_answer_names_the_topics(open_desk: OpenDesk) -> None:
+    """A topic that is neither granted nor refused in time ends the session by name."""
+    desk = open_desk("trade btc", "orderbook btc", topics_per_request=1)
+    desk.read("ack 1")
+    assert desk.monitor.next_overdue(0) == ACK_S
+    desk.monitor.judge_acks(ACK_S - 1)
+    assert desk.reason() is None
+    desk.monitor.judge_acks(ACK_S)
+    assert desk.reason() == EndReason.SUBSCRIBE_FAILED
+    assert "btc orderbook" in str(desk.monitor.ending)
+    assert "btc trade" not in str(desk.monitor.ending)
+
+
+def test_one_silent_topic_is_told_once(open_desk: OpenDesk) -> None:
+    """A topic without data among others is `stale`, once; the session lives."""
+    desk = open_desk("trade btc", "trade eth")
+    desk.now = 60
+    desk.read("ack 1", "trade btc 1")
+    desk.told()
+    for now in (90, 100, 110):
+        desk.monitor.judge_silence(now)
+    assert desk.told() == ["stale trade eth"]
+    assert desk.reason() is None
+
+
+def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
+    """When no topic has data, the session is to be relieved, and the time-out is counted."""
+    timeouts = metrics.message_timeouts.labels("scripted", "btc")
+    before = timeouts._value.get()
+    desk = open_desk("trade btc", "orderbook btc")
+    desk.read("ack 1", "beat")
+    desk.told()
+    assert desk.monitor.next_stale() == 90
+    desk.monitor.judge_silence(90)
+    assert desk.told() == ["stale trade btc", "stale orderbook btc"]
+    assert desk.reason() is None
+    assert desk.monitor.leaving is not None
+    assert desk.monitor.leaving.reason == EndReason.DATA_TIMEOUT
+    assert timeouts._value.get() == before + 1
+    desk.read("trade btc 1")
+    assert desk.monitor.leaving is None
+
+
+def test_a_pause_is_held_against_nobody(open_desk: OpenDesk) -> None:
+    """While nothing could be read neither data nor an answer is missed."""
+    desk = open_desk("trade btc")
+    desk.monitor.pause(1000)
+    assert desk.monitor.next_stale() == 1090
+    assert desk.monitor.next_overdue(1000) == 1000 + ACK_S
+    desk.monitor.judge_acks(1000)
+    desk.monitor.judge_silence(1000)
+    assert desk.reason() is None
+
+
+def test_a_hole_in_a_connection_is_one_in_every_topic(open_desk: OpenDesk) -> None:
+    """Where the exchange counts frames, a lost one may have been of any topic but refused ones."""
+    desk = open_desk("trade btc", "orderbook btc", "trade bad", topics_per_request=1)
+    desk.read("ack 1", "ack 2", "no 3 why", "seq 1; beat")
+    desk.told()
+    desk.read("seq 3; beat")
+    assert desk.told() == ["gap trade btc", "gap orderbook btc"]
+
+
+def test_half_unreadable_breaks(open_desk: OpenDesk) -> None:
+    """The breaker ends the session once, however much comes after that."""
+    breaks = metrics.circuit_breaks.labels("scripted")
+    before = breaks._value.get()
+    desk = open_desk("trade btc")
+    desk.read("ack 1", *["trade btc 1"] * 49, *["?"] * 49)
+    assert desk.reason() is None
+    desk.told()
+    desk.read("?")
+    assert desk.reason() == EndReason.BREAKER
+    desk.read("?")
+    assert desk.told() == ["breaker trade btc"]
+    assert breaks._value.get() == before + 1
+
+
+def test_controls_and_foreign_messages_are_readable(open_desk: OpenDesk) -> None:
+    """The breaker asks what could be read, not what was collected."""
+    desk = open_desk("trade btc")
+    desk.read("ack 1", *["beat"] * 60, *["odd ticker"] * 60, *["?"] * 100)
+    assert desk.reason() is None
+
+
+def test_an_announced_end_asks_for_relief(open_desk: OpenDesk) -> None:
+    """A notice of the exchange ends nothing yet; it is kept in the exchange's words."""
+    desk = open_desk("trade btc")
+    desk.read("bye maintenance at noon")
+    assert desk.reason() is None
+    assert "maintenance at noon" in str(desk.monitor.leaving)
+
+
+def test_the_first_reason_stands(open_desk: OpenDesk) -> None:
+    """What follows on the end does not change its reason."""
+    desk = open_desk("trade btc")
+    desk.read("no 1 why")
+    desk.monitor.judge_silence(90)
+    assert desk.reason() == EndReason.SUBSCRIBE_FAILED
+
+
+BOOK = Topic("btc", DataType.ORDERBOOK)
+
+
+def test_a_book_with_a_hole_is_begun_afresh(open_desk: OpenDesk) -> None:
+    """It alone is unsubscribed and asked for again, its neighbours stay; until it comes, in a while
+    once more.
+    """
+    desk = open_desk(
+        "orderbook btc",
+        "orderbook eth",
+        "trade btc",
+        has_incremental_books=True,
+        has_unsubscribe=True,
+    )
+    desk.read("ack 1", "reset orderbook btc 1", "reset orderbook eth 1", "trade btc 1")
+    assert desk.snapshots.has(BOOK)
+    desk.read("orderbook btc 5", "trade btc 9", "orderbook eth 2")
+    assert not desk.snapshots.has(BOOK)
+    assert desk.send() == ["unsub 2 orderbook btc", "sub 3 orderbook btc"]
+    desk.told()
+    desk.read("ack 3", "orderbook btc 6")
+    assert desk.told() == ["subscribed orderbook btc"]
+    assert desk.requests == []
+    desk.now = RESYNC_S
+    desk.read("orderbook btc 7")
+    assert desk.send() == ["unsub 4 orderbook btc", "sub 5 orderbook btc"]
+    desk.read("ack 5", "reset orderbook btc 8")
+    assert desk.snapshots.has(BOOK)
+    desk.now *= 3
+    desk.read("orderbook btc 9")
+    assert desk.requests == []
+
+
+def test_a_hole_in_a_connection_concerns_all_books(open_desk: OpenDesk) -> None:
+    """Where only the connection tells of holes, each of its books may have one."""
+    desk = open_desk(
+        "orderbook btc", "orderbook eth", has_incremental_books=True, has_unsubscribe=True
+    )
+    desk.read("ack 1", "seq 1; beat", "seq 3; beat")
+    assert desk.send() == [
+        "unsub 2 orderbook btc, orderbook eth",
+        "sub 3 orderbook btc, orderbook eth",
+    ]
+
+
+def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
+    """A book whose whole comes by HTTP is fetched when it goes live, and when it has a hole."""
+    desk = open_desk(
+        "orderbook btc", "trade btc", has_incremental_books=True, rest_url="http://x.test"
+    )
+    assert desk.monitor.resync.take_fetches(0) == []
+    desk.read("ack 1", "orderbook btc 1", "trade btc 1")
+    assert desk.monitor.resync.take_fetches(0) == [BOOK]
+    assert desk.monitor.resync.take_fetches(1000) == []  # it is being tried
+    desk.monitor.resync.note(BOOK, 7)
+    desk.read("orderbook btc 5")
+    assert desk.monitor.resync.take_fetches(0) == [BOOK]
+    assert desk.requests == []
+
+
+def test_a_silent_topic_is_asked_for_again(open_desk: OpenDesk) -> None:
+    """One that fell silent among others gets a new subscription, once for each silence."""
+    desk = open_desk("trade btc", "trade eth", has_unsubscribe=True)
+    desk.read("ack 1", "trade btc 1", "trade eth 1")
+    desk.now = 60
+    desk.read("trade btc 2")
+    desk.requests += desk.monitor.judge_silence(90)
+    assert desk.send() == ["unsub 2 trade eth", "sub 3 trade eth"]
+    assert desk.monitor.judge_silence(100) == []
+
+
+def test_who_lags_behind(open_desk: OpenDesk) -> None:
+    """A session carries a topic with its first data; or when it was granted and no one has data."""
+    old, new = open_desk("trade btc", "trade eth"), open_desk("trade btc", "trade eth")
+    btc, eth = Topic("btc", DataType.TRADE), Topic("eth", DataType.TRADE)
+    old.read("ack 1", "trade btc 1")
+    assert new.monitor.lags(old.monitor, 0) == [btc, eth]
+    new.now = 20
+    new.read("ack 1", "trade btc 2")
+    assert new.monitor.lags(old.monitor, 20) == [eth]
+    assert new.monitor.lags(old.monitor, 20 + SETTLE_S) == []
+    old.now = 25
+    old.read("trade eth 1")
+    assert new.monitor.lags(old.monitor, 20 + SETTLE_S) == [eth]
+
+
+def test_who_was_refused_lags_behind(open_desk: OpenDesk) -> None:
+    """A session that may not have what another has does not carry it."""
+    old, new = open_desk("trade btc", "trade eth"), open_desk("trade btc", "trade eth")
+    old.read("ack 1", "trade btc 1", "trade eth 1")
+    new.read("trade btc 2", "no trade eth why")
+    assert new.monitor.lags(old.monitor, 1000) == [Topic("eth", DataType.TRADE)]
+
+
+def test_a_wish_is_granted(open_desk: OpenDesk) -> None:
+    """A text that the exchange wants back is sent, and asks for no topic."""
+    desk = open_desk("trade btc")
+    desk.read("echo 4711")
+    assert [(each.text, each.topics) for each in desk.requests] == [("4711", ())]
+
+
+def test_pongs_are_counted(open_desk: OpenDesk) -> None:
+    """The answer to a keepalive message is counted for each market of the connection."""
+    pongs = metrics.pongs_received.labels("scripted", "eth")
+    before = pongs._value.get()
+    open_desk("trade btc", "trade eth").read("pong")
+    assert pongs._value.get() == before + 1
+
+
+def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:
+    """Where an answer names no request, the next request waits for it, unless it has become idle."""
+    desk = open_desk("trade btc", has_ids=False)
+    desk.read("no - why")
+    assert desk.reason() == EndReason.SUBSCRIBE_FAILED
+
+    desk = open_desk("trade btc", "trade eth", has_ids=False)
+    desk.read("no - why")
+    first, second = desk.requests
+    assert not desk.monitor.must_wait(first)
+    desk.monitor.ask(first, 0)
+    assert desk.monitor.must_wait(second)
+    desk.read("trade btc 1")
+    assert not desk.monitor.must_wait(second)
+    assert not desk.monitor.is_needed(first)

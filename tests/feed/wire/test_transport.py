@@ -1,0 +1,554 @@
+"""Data leaves the stream sideways; everything else reaches trio-websocket, and in time."""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+
+import pytest
+import trio
+import trio_websocket
+from trio.testing import wait_all_tasks_blocked
+
+from trio_collector import __version__
+from trio_collector.errors import SessionEnded
+from trio_collector.feed.wire.connect import connect_stream
+from trio_collector.feed.wire.transport import (
+    FrameStream,
+    Read,
+    open_websocket,
+)
+
+Build = Callable[..., bytes]
+Reads = trio.MemoryReceiveChannel[Read]
+Serve = Callable[[trio.abc.Stream], Awaitable[None]]
+
+LIMIT = 1 << 20
+PING, PONG, CLOSE = 9, 10, 8
+
+
+class Ticks:
+    """A wall clock that goes on by one microsecond at each look."""
+
+    def __init__(self) -> None:
+        self.us = 0
+
+    def __call__(self) -> int:
+        self.us += 1
+        return self.us
+
+
+class Wire:
+    """The exchange's end of a memory stream, and the collector's FrameStream at the other."""
+
+    def __init__(self, capacity: int) -> None:
+        self.ours, self.theirs = trio.testing.memory_stream_pair()
+        frames_to, self.reads = trio.open_memory_channel[Read](capacity)
+        self.stream = FrameStream(self.ours, frames_to, max_message_bytes=LIMIT, now_us=Ticks())
+        self.send_all = self.theirs.send_all
+
+
+@pytest.fixture
+async def wire(handshake: bytes) -> AsyncIterator[Wire]:
+    """A connection with its handshake done, and room for one read."""
+    wire = Wire(1)
+    await wire.send_all(handshake)
+    assert await wire.stream.receive_some() == handshake
+    yield wire
+    await wire.stream.aclose()
+    wire.reads.close()
+
+
+def _frames(reads: Reads) -> list[bytes]:
+    """Return all the frames that are in the channel."""
+    frames = []
+    while True:
+        try:
+            frames += reads.receive_nowait().frames
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return frames
+
+
+# FrameStream alone, over memory.
+
+
+async def test_one_read_is_one_batch(wire: Wire, server_frame: Build) -> None:
+    """Frames that came with one read share the time that was taken right after it."""
+    ping = server_frame(b"", PING)
+    await wire.send_all(server_frame(b"a") + server_frame(b"b") + ping)
+    assert await wire.stream.receive_some() == ping
+    assert wire.reads.receive_nowait() == Read(2, [b"a", b"b"])
+
+
+async def test_reading_goes_on_without_control(wire: Wire, server_frame: Build) -> None:
+    """A call returns when there is something for trio-websocket, and not before."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.stream.receive_some)
+        await wire.send_all(server_frame(b"a"))
+        assert (await wire.reads.receive()).frames == [b"a"]
+        await wire.send_all(server_frame(b"b")[:2])
+        await wire.send_all(server_frame(b"b")[2:])
+        assert (await wire.reads.receive()).frames == [b"b"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_control_does_not_wait_for_room(wire: Wire, server_frame: Build) -> None:
+    """With a full channel a ping is handed on at once, and data before anything more is read."""
+    ping = server_frame(b"x", PING)
+    await wire.send_all(server_frame(b"a") + ping)
+    assert await wire.stream.receive_some() == ping
+    await wire.send_all(server_frame(b"b") + ping)
+    assert await wire.stream.receive_some() == ping
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.stream.receive_some)
+        await wire.send_all(server_frame(b"c"))
+        await wait_all_tasks_blocked()
+        got = [(await wire.reads.receive()).frames for _ in range(3)]
+        assert got == [[b"a"], [b"b"], [b"c"]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_channel_stops_reading(wire: Wire, server_frame: Build) -> None:
+    """At most one read is kept beside the channel; the rest stays with the kernel."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.stream.receive_some)
+        for payload in (b"a", b"b", b"c", b"d"):
+            await wire.send_all(server_frame(payload))
+            await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert _frames(wire.reads) == [b"a"]
+    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"b"]]
+    assert wire.stream.take_undelivered() == []
+
+
+async def test_the_end_comes_behind_the_data(wire: Wire, server_frame: Build) -> None:
+    """At EOF the consumer gets all that was read, then the end of the channel."""
+    await wire.send_all(server_frame(b"a") + server_frame(b"", PING))
+    await wire.stream.receive_some()
+    await wire.send_all(server_frame(b"b") + server_frame(b"unfinished")[:-1])
+    await wire.theirs.send_stream.aclose()
+    got = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.stream.receive_some)
+        async for received in wire.reads:
+            got += received.frames
+    assert got == [b"a", b"b"]
+    assert await wire.stream.receive_some() == b""
+
+
+async def test_a_broken_connection_ends_behind_the_data(wire: Wire, server_frame: Build) -> None:
+    """A reset is an error to trio-websocket, and to the consumer the end of the channel."""
+
+    async def reset() -> None:
+        raise trio.BrokenResourceError
+
+    await wire.send_all(server_frame(b"a") + server_frame(b"", PING))
+    await wire.stream.receive_some()
+    wire.ours.receive_stream.receive_some_hook = reset
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.stream.receive_some()
+    assert [received.frames async for received in wire.reads] == [[b"a"]]
+
+
+async def test_cancelling_loses_nothing_that_was_read(wire: Wire, server_frame: Build) -> None:
+    """Wherever a call is cancelled, each frame that was read is in the channel or undelivered."""
+    sent = [str(number).encode() for number in range(50)]
+    got: list[bytes] = []
+    for payload in sent:
+        await wire.send_all(server_frame(payload))
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wire.stream.receive_some)
+                await wait_all_tasks_blocked()
+                scope.cancel()
+        got += _frames(wire.reads)
+        if len(got) % 3 == 0:
+            got += [f for received in wire.stream.take_undelivered() for f in received.frames]
+    with trio.move_on_after(0):
+        await wire.stream.receive_some()
+    got += _frames(wire.reads)
+    assert got == sent
+
+
+async def test_closing_keeps_what_found_no_room(wire: Wire, server_frame: Build) -> None:
+    """`aclose` ends a waiting call and both sides; the undelivered read can still be taken."""
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await wire.stream.receive_some()
+
+        nursery.start_soon(read)
+        for payload in (b"a", b"b"):
+            await wire.send_all(server_frame(payload))
+            await wait_all_tasks_blocked()
+        await wire.stream.aclose()
+    assert [received.frames async for received in wire.reads] == [[b"a"]]
+    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"b"]]
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.send_all(b"x")
+
+
+async def test_a_consumer_that_left_is_an_error(wire: Wire, server_frame: Build) -> None:
+    """Frames that nobody takes are not dropped in silence."""
+    wire.reads.close()
+    await wire.send_all(server_frame(b"a"))
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.stream.receive_some()
+    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"a"]]
+
+
+async def test_any_byte_is_a_sign_of_life(
+    wire: Wire, server_frame: Build, autojump_clock: trio.testing.MockClock
+) -> None:
+    """`latest_read` counts control frames and parts of frames as well."""
+    for number, sent in enumerate((server_frame(b"", PONG), server_frame(b"abc")[:3])):
+        await trio.sleep(10)
+        await wire.send_all(sent)
+        with trio.move_on_after(5):
+            await wire.stream.receive_some()
+        assert wire.stream.latest_read == pytest.approx(trio.current_time() - 5 * number)
+
+
+# With trio-websocket, over real sockets.
+
+
+class Client:
+    """What a session has of its connection."""
+
+    def __init__(
+        self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream, reads: Reads
+    ) -> None:
+        self.websocket = websocket
+        self.stream = stream
+        self._reads = reads
+
+    async def next_frames(self, count: int) -> list[bytes]:
+        frames: list[bytes] = []
+        while len(frames) < count:
+            frames += (await self._reads.receive()).frames
+        return frames
+
+    async def close_reason(self) -> trio_websocket.CloseReason:
+        """Return why the connection was closed; no message comes before that."""
+        with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+            await self.websocket.get_message()
+        assert closed.value.reason is not None
+        return closed.value.reason
+
+    async def rest(self) -> list[bytes]:
+        return [frame async for received in self._reads for frame in received.frames]
+
+
+@asynccontextmanager
+async def _listening(serve: Serve) -> AsyncIterator[str]:
+    """Serve TCP connections on a port of the system's choice; gives its ws URL."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/feed?x=1"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _connected(
+    serve: Serve, *, capacity: int = 16, limit: int = LIMIT
+) -> AsyncIterator[Client]:
+    with trio.fail_after(10):
+        async with _listening(serve) as url, trio.open_nursery() as nursery:
+            stream = await connect_stream(url, ssl.create_default_context())
+            frames_to, reads = trio.open_memory_channel[Read](capacity)
+            async with reads:
+                websocket, frame_stream = await open_websocket(
+                    nursery, stream, url, frames_to, max_message_bytes=limit, now_us=Ticks()
+                )
+                try:
+                    yield Client(websocket, frame_stream, reads)
+                finally:
+                    nursery.cancel_scope.cancel()
+                    await trio.aclose_forcefully(frame_stream)
+
+
+class FakeExchange:
+    """A trio-websocket server that accepts, then runs `script` and keeps what comes back.
+
+    `script` gets the raw stream too, for frames that no library would send.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[trio_websocket.WebSocketConnection, trio.abc.Stream], Awaitable[None]],
+    ) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.path = ""
+        self.closed: trio_websocket.CloseReason | None = None
+        self.ended = trio.Event()
+        self._script = script
+
+    async def __call__(self, stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            request = await trio_websocket.wrap_server_stream(nursery, stream)
+            self.headers = {name.lower(): value for name, value in request.headers}
+            self.path = request.path
+            websocket = await request.accept()
+            await self._script(websocket, stream)
+            try:
+                await websocket.get_message()
+            except trio_websocket.ConnectionClosed as exc:
+                self.closed = exc.reason
+            self.ended.set()
+            nursery.cancel_scope.cancel()
+        await trio.aclose_forcefully(stream)
+
+
+async def test_messages_and_pings_of_a_real_server() -> None:
+    """Text and binary messages arrive as bytes, and pings between them are answered."""
+
+    async def script(websocket: trio_websocket.WebSocketConnection, _: trio.abc.Stream) -> None:
+        for number in range(100):
+            await websocket.send_message(f"text {number}")
+            await websocket.ping()
+            await websocket.send_message(b"binary %d" % number)
+        await websocket.aclose(1001, "bye")
+
+    async with _connected(FakeExchange(script), capacity=200) as client:
+        reason = await client.close_reason()
+        frames = await client.rest()
+    assert (reason.code, reason.reason) == (1001, "bye")
+    assert frames == [f"{kind} {n}".encode() for n in range(100) for kind in ("text", "binary")]
+
+
+async def test_a_ping_is_answered_while_the_channel_is_full() -> None:
+    """A ping behind data that fills the channel gets its pong without anyone taking data."""
+    answered = trio.Event()
+
+    async def script(websocket: trio_websocket.WebSocketConnection, _: trio.abc.Stream) -> None:
+        await websocket.send_message("data")
+        await websocket.ping()
+        answered.set()
+
+    async with _connected(FakeExchange(script), capacity=1) as client:
+        await answered.wait()
+        assert await client.next_frames(1) == [b"data"]
+
+
+async def test_what_the_client_sends_arrives() -> None:
+    """Our messages and pings take the usual way, and our pings find their pongs."""
+    got = []
+
+    async def script(websocket: trio_websocket.WebSocketConnection, _: trio.abc.Stream) -> None:
+        got.append(await websocket.get_message())
+
+    async with _connected(FakeExchange(script)) as client:
+        await client.websocket.send_message("subscribe")
+        await client.websocket.ping()
+    assert got == ["subscribe"]
+
+
+async def test_the_request_names_the_collector() -> None:
+    """The handshake has path, query, host and User-Agent, and no Origin: Upbit penalises one."""
+
+    async def script(websocket: trio_websocket.WebSocketConnection, _: trio.abc.Stream) -> None:
+        await websocket.send_message("hello")
+
+    exchange = FakeExchange(script)
+    async with _connected(exchange) as client:
+        assert await client.next_frames(1) == [b"hello"]
+        assert client.websocket.path == exchange.path == "/feed?x=1"
+    assert exchange.headers[b"user-agent"] == f"trio_collector/{__version__}".encode()
+    assert b"origin" not in exchange.headers
+
+
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        ([(b"\xff\xfe", {})], 1007),
+        ([(b"a", {"is_final": False}), (b"\xff", {"opcode": 0})], 1007),
+        ([(b"x" * 1001, {})], 1009),
+        ([("€".encode() * 400, {})], 1009),
+        ([(b"x" * 600, {"is_final": False}), (b"x" * 600, {"opcode": 0})], 1009),
+        ([(b"x", {"rsv": 4})], 1002),
+        ([(b"x", {"is_masked": True})], 1002),
+        ([(b"x", {"opcode": 0})], 1002),
+        ([(b"a", {"is_final": False}), (b"x", {"opcode": 1})], 1002),
+        ([(b"x", {"length_form": 126})], 1002),
+        ([(b"", {"opcode": PING, "is_final": False})], 1002),
+        ([(b"\x0f\xa0bye", {"opcode": CLOSE})], 4000),
+    ],
+)
+async def test_the_code_of_an_end(
+    faults: list[tuple[bytes, dict[str, object]]], code: int, server_frame: Build
+) -> None:
+    """A fault ends the connection with its code, and the messages before it arrive."""
+
+    async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
+        sound = server_frame(b"a" * 1000)
+        await stream.send_all(sound + b"".join(server_frame(p, **odd) for p, odd in faults))
+
+    async with _connected(FakeExchange(script), limit=1000) as client:
+        assert (await client.close_reason()).code == code
+        assert await client.next_frames(1) == [b"a" * 1000]
+
+
+async def test_the_server_is_told_of_an_oversize_message(server_frame: Build) -> None:
+    """It gets a close frame with 1009 and the true limit."""
+
+    async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
+        await stream.send_all(server_frame(b"x" * 2000))
+
+    exchange = FakeExchange(script)
+    async with _connected(exchange, limit=1000) as client:
+        await client.close_reason()
+        await exchange.ended.wait()
+    assert exchange.closed is not None
+    assert exchange.closed.code == 1009
+    assert exchange.closed.reason == "Exceeded maximum message size: 1000 bytes"
+
+
+async def test_a_server_that_drips(server_frame: Build) -> None:
+    """A connection that comes byte by byte gives the same messages."""
+
+    async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
+        parts = (
+            server_frame(b"fr", is_final=False),
+            server_frame(b"!", PING),
+            server_frame(b"ag", 0),
+        )
+        for byte in b"".join((server_frame(b"whole"), *parts, server_frame(b"z" * 200))):
+            await stream.send_all(bytes([byte]))
+
+    async with _connected(FakeExchange(script)) as client:
+        assert await client.next_frames(3) == [b"whole", b"frag", b"z" * 200]
+
+
+async def test_a_connection_that_breaks_is_1006(server_frame: Build) -> None:
+    """EOF without a close frame: what came whole arrives, what did not does not."""
+
+    async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
+        await stream.send_all(server_frame(b"whole") + server_frame(b"half")[:-2])
+        await stream.aclose()
+
+    async with _connected(FakeExchange(script)) as client:
+        assert (await client.close_reason()).code == 1006
+        assert await client.rest() == [b"whole"]
+
+
+# Handshakes that fail.
+
+
+async def _shake_hands(answer: bytes, *, stays: bool = False) -> None:
+    """Open a WebSocket at a server that gives `answer`, and then closes or `stays`."""
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(answer)
+        if stays:
+            await trio.sleep_forever()
+
+    async with _connected(serve):
+        raise AssertionError("no handshake was expected")
+
+
+def _only(group: BaseException) -> BaseException:
+    """Return what the nurseries of the test wrap."""
+    while isinstance(group, BaseExceptionGroup):
+        (group,) = group.exceptions
+    return group
+
+
+@contextmanager
+def _failing() -> Iterator[list[BaseException]]:
+    """Collect the one error that a block raises."""
+    errors: list[BaseException] = []
+    try:
+        yield errors
+    except (SessionEnded, trio_websocket.HandshakeError, ExceptionGroup) as exc:
+        errors.append(_only(exc))
+    assert errors
+
+
+REFUSAL = b"HTTP/1.1 451 Unavailable\r\nRetry-After: 7\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "body", "stays"),
+    [
+        (REFUSAL + b"Content-Length: 4\r\n\r\nlaws", b"laws", True),
+        (REFUSAL + b"Content-Length: 4\r\n\r\nla", None, False),
+        (REFUSAL + b"\r\nlaws", None, False),
+    ],
+)
+async def test_a_refusal_tells_its_status(answer: bytes, body: bytes | None, stays: bool) -> None:
+    """Status and headers of a refusal reach the caller, also where its body ends with the line."""
+    with _failing() as errors:
+        await _shake_hands(answer, stays=stays)
+    (refusal,) = errors
+    assert isinstance(refusal, trio_websocket.ConnectionRejected)
+    assert refusal.status_code == 451
+    assert dict(refusal.headers or ())[b"retry-after"] == b"7"
+    assert refusal.body == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "text"),
+    [
+        (b"", "stream_ended", "closed before the handshake was answered"),
+        (b"HTTP/1.1 101 Swi", "stream_ended", "closed before the handshake was answered"),
+        (b"SSH-2.0\r\n\r\n", "protocol_error", "illegal status line"),
+        (b"HTTP/1.1 101 X\r\n\r\n", "protocol_error", "Missing header, 'Connection: Upgrade'"),
+        (b"HTTP/1.1 101 X\r\nConnection: \xff\r\n\r\n", "protocol_error", "can't decode"),
+    ],
+)
+async def test_an_answer_that_is_none(answer: bytes, reason: str, text: str) -> None:
+    """A server that does not speak WebSocket ends the session at once, in words."""
+    with _failing() as errors:
+        await _shake_hands(answer)
+    (ending,) = errors
+    assert isinstance(ending, SessionEnded)
+    assert ending.reason == reason
+    assert text in ending.detail
+
+
+async def test_a_cancelled_handshake_closes_its_ends() -> None:
+    """With a silent server the deadline is the caller's, and it leaves nothing open."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    frames_to, reads = trio.open_memory_channel[Read](1)
+
+    async def cancel_once_asked(scope: trio.CancelScope) -> None:
+        await theirs.receive_some()
+        await wait_all_tasks_blocked()
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_once_asked, scope)
+            await open_websocket(
+                nursery, ours, "ws://x/", frames_to, max_message_bytes=LIMIT, now_us=Ticks()
+            )
+        assert scope.cancelled_caught
+    with pytest.raises(trio.EndOfChannel):
+        reads.receive_nowait()
+    with pytest.raises(trio.BrokenResourceError):
+        await theirs.send_all(b"x")
+    reads.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("wss://h.example/ws", b"h.example"),
+        ("wss://h.example:443", b"h.example"),
+        ("wss://h.example:9443/ws?a=b", b"h.example:9443"),
+        ("ws://[::1]:8080/", b"[::1]:8080"),
+    ],
+)
+async def test_the_host_header(url: str, host: bytes) -> None:
+    """The port is named unless it is the scheme's own; IPv6 has its brackets."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    frames_to, reads = trio.open_memory_channel[Read](1)
+    with reads:
+        async with trio.open_nursery() as nursery:
+            shake = partial(open_websocket, max_message_bytes=LIMIT, now_us=Ticks())
+            nursery.start_soon(shake, nursery, ours, url, frames_to)
+            request = bytes(await theirs.receive_some())
+            nursery.cancel_scope.cancel()
+    assert b"\r\nHost: " + host + b"\r\n" in request

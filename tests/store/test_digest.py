@@ -1,0 +1,130 @@
+"""Content is identified by hashes of parts, and the cut follows from the size alone."""
+
+import base64
+import hashlib
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_collector.errors import DiskError
+from trio_collector.store.digest import (
+    MAX_PARTS,
+    MULTIPART_ABOVE_BYTES,
+    PART_BYTES,
+    Digest,
+    Hasher,
+    Part,
+    plan_parts,
+)
+from trio_collector.store.local_file import hash_part, open_local_file
+
+ABC_SHA256 = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="  # FIPS 180-2, appendix B.1
+ABC_MD5 = "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321, A.5
+
+
+def identify(body: bytes) -> Digest:
+    hasher = Hasher(len(body))
+    hasher.feed(body)
+    return hasher.finish()
+
+
+@given(st.integers(0, 1 << 42))
+def test_cut(size: int) -> None:
+    """Parts follow one another, cover the whole, and are neither too many nor too small."""
+    if size > 100 << 30:
+        size = size // 1000
+    parts = plan_parts(size)
+    assert sum(part.size for part in parts) == size
+    assert [part.number for part in parts] == list(range(1, len(parts) + 1))
+    assert all(a.offset + a.size == b.offset for a, b in itertools.pairwise(parts))
+    assert len(parts) <= MAX_PARTS
+    assert all(part.size >= PART_BYTES for part in parts[:-1])
+    assert (len(parts) == 1) == (size <= MULTIPART_ABOVE_BYTES)
+
+
+def test_largest_object() -> None:
+    """5 TB, the most that S3 takes, fit into 10,000 parts."""
+    parts = plan_parts(5 * 10**12)
+    assert len(parts) <= MAX_PARTS
+    assert sum(part.size for part in parts) == 5 * 10**12
+
+
+def test_marks_of_one_part() -> None:
+    """A file in one piece has the well-known hashes of its content."""
+    digest = identify(b"abc")
+    assert (digest.size, digest.checksum, digest.etag) == (3, ABC_SHA256, ABC_MD5)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_marks_of_parts() -> None:
+    """A file in parts has the hash of its parts' hashes, and their number."""
+    bodies = [bytes([n]) * (5 << 20) for n in range(2)] + [b"rest"]
+    digest = identify(b"".join(bodies))
+    sha256 = hashlib.sha256(b"".join(hashlib.sha256(body).digest() for body in bodies)).digest()
+    assert digest.checksum == base64.b64encode(sha256).decode() + "-3"
+    md5 = hashlib.md5(b"".join(hashlib.md5(body).digest() for body in bodies)).hexdigest()
+    assert digest.etag == f"{md5}-3"
+
+
+@given(st.binary(max_size=100), st.lists(st.integers(0, 100), max_size=8))
+def test_chunks_do_not_matter(body: bytes, cuts: list[int]) -> None:
+    """Content that comes in whatever chunks has one identity."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trio_collector.store.digest.MULTIPART_ABOVE_BYTES", 30)
+        patch.setattr("trio_collector.store.digest.PART_BYTES", 10)
+        hasher = Hasher(len(body))
+        edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+        for start, end in itertools.pairwise(edges):
+            hasher.feed(body[start:end])
+        assert hasher.missing == 0
+        assert hasher.finish() == identify(body)
+
+
+def test_missing_and_excess() -> None:
+    """How much is missing is told, and excess counts below zero."""
+    hasher = Hasher(3)
+    hasher.feed(b"ab")
+    assert hasher.missing == 1
+    hasher.feed(b"cd")
+    assert hasher.missing == -1
+
+
+async def test_file(tmp_path: Path, small_parts: int) -> None:
+    """A file is hashed by its parts, side by side, with the same result."""
+    path = tmp_path / "file"
+    body = bytes(range(256)) * (3 * small_parts // 256)
+    path.write_bytes(body)
+    content = await open_local_file(path)
+    assert len(content.parts) == 3
+    assert content.size == len(body)
+    assert await content.digest() == identify(body)._replace(etag=None)
+    assert await content.digest_with_md5() == identify(body)
+
+
+async def test_same_content() -> None:
+    """Content is the same by size and checksum; an MD5 need not have been made."""
+    assert identify(b"abc").is_same(identify(b"abc")._replace(etag=None))
+    assert not identify(b"abc").is_same(identify(b"abd"))
+
+
+def test_file_that_shrank(tmp_path: Path) -> None:
+    """A file that is shorter than a moment ago is an error of the disk."""
+    path = tmp_path / "file"
+    path.write_bytes(b"ab")
+    with pytest.raises(DiskError, match="1 bytes shorter"):
+        hash_part(path, Part(1, 0, 3), hashlib.sha256())
+
+
+async def test_file_that_is_gone(tmp_path: Path) -> None:
+    """A file that goes while it is hashed is told as the system does, without a group around it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"ab")
+    content = await open_local_file(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        await content.digest()
+    with pytest.raises(FileNotFoundError):
+        await open_local_file(path)

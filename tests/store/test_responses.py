@@ -1,0 +1,179 @@
+"""Every answer means one of: done, taken, again soon, never without a person."""
+
+import email.utils
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_collector.errors import (
+    BucketMissing,
+    ObjectExists,
+    StoreError,
+    StoreRejected,
+    StoreThrottling,
+    StoreUnavailable,
+)
+from trio_collector.store.responses import (
+    LONGEST_RETRY_AFTER_S,
+    StoreResponse,
+    error_of,
+    object_info_of,
+    parse_retry_after,
+)
+
+NOW_S = 1_795_348_800.0
+
+
+def error(status: int, code: str = "", text: str = "words", **headers: str) -> StoreResponse:
+    """Return an answer as S3 gives it; that to HEAD has no body."""
+    body = f"<Error><Code>{code}</Code><Message>{text}</Message><RequestId>R1</RequestId></Error>"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return StoreResponse(status, named, body.encode() if code else b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error(412, "PreconditionFailed"), ObjectExists),
+        (error(404, "NoSuchBucket"), BucketMissing),
+        (error(503, "SlowDown"), StoreThrottling),
+        (error(503), StoreThrottling),
+        (error(429), StoreThrottling),
+        (error(400, "RequestLimitExceeded"), StoreThrottling),
+        (error(500, "InternalError"), StoreUnavailable),
+        (error(502), StoreUnavailable),
+        (error(200, "InternalError"), StoreUnavailable),
+        (error(409, "ConditionalRequestConflict"), StoreUnavailable),
+        (error(409, "OperationAborted"), StoreUnavailable),
+        (error(409), StoreUnavailable),
+        (error(400, "RequestTimeout"), StoreUnavailable),
+        (error(400, "BadDigest"), StoreUnavailable),
+        (error(400, "XAmzContentSHA256Mismatch"), StoreUnavailable),
+        (error(404, "NoSuchUpload"), StoreUnavailable),
+        (error(307, "TemporaryRedirect"), StoreUnavailable),
+        (error(400, "ExpiredToken"), StoreUnavailable),
+        (error(403, "ExpiredToken"), StoreUnavailable),
+        (error(403, "AccessDenied"), StoreRejected),
+        (error(200, "AccessDenied"), StoreRejected),
+        (error(403, "InvalidAccessKeyId"), StoreRejected),
+        (error(403, "SignatureDoesNotMatch"), StoreRejected),
+        (error(403, "RequestTimeTooSkewed"), StoreRejected),
+        (error(409, "BucketAlreadyExists"), StoreRejected),
+        (error(400, "AuthorizationHeaderMalformed"), StoreRejected),
+        (error(301, "PermanentRedirect"), StoreRejected),
+        (error(301), StoreRejected),
+        (error(302), StoreRejected),
+        (error(400), StoreRejected),
+        (error(401), StoreRejected),
+        (error(403), StoreRejected),
+        (error(404), StoreRejected),
+        (error(501, "NotImplemented"), StoreRejected),
+    ],
+)
+def test_kinds(answer: StoreResponse, kind: type[StoreError]) -> None:
+    """What helps is told by the class: nothing but time, another name, or a person."""
+    fault = error_of("PutObject key", answer, NOW_S)
+    assert type(fault) is kind
+    assert fault.is_permanent is issubclass(kind, StoreRejected)
+    assert str(fault).startswith(f"PutObject key: {answer.status}")
+    if fault.is_permanent:
+        assert fault.remedy
+
+
+def test_words() -> None:
+    """A fault says what, why, where and whom to ask."""
+    answer = error(
+        301, "PermanentRedirect", "use another &amp; better", x_amz_bucket_region="eu-x-1"
+    )
+    fault = error_of("PutObject key", answer, NOW_S)
+    text = "PutObject key: 301 PermanentRedirect: use another & better (region eu-x-1)"
+    assert (str(fault), fault.code, fault.request_id) == (text, "PermanentRedirect", "R1")
+    assert fault.remedy == "set aws.region to the region of the bucket"
+
+
+@pytest.mark.parametrize(("ahead_s", "words"), [(1200, "1200 s ahead"), (-3600, "3600 s behind")])
+def test_skew(ahead_s: int, words: str) -> None:
+    """A clock that is wrong is told by how much, from the Date of the answer."""
+    date = email.utils.formatdate(NOW_S - ahead_s, usegmt=True)
+    fault = error_of("PutObject", error(403, "RequestTimeTooSkewed", date=date), NOW_S)
+    assert words in fault.remedy
+    assert "clock" in error_of("PutObject", error(403, "RequestTimeTooSkewed"), NOW_S).remedy
+
+
+def test_only_named_fields_are_told() -> None:
+    """The body of a refused signature quotes the request; nothing of it is passed on."""
+    body = (
+        b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message>"
+        b"<CanonicalRequest>x-amz-security-token:CANARY</CanonicalRequest>"
+        b"<AWSAccessKeyId>CANARY</AWSAccessKeyId></Error>"
+    )
+    assert "CANARY" not in repr(vars(error_of("PutObject", StoreResponse(403, {}, body), NOW_S)))
+
+
+def test_text_is_one_short_line() -> None:
+    """What a store says cannot forge lines of a log, nor fill it."""
+    fault = error_of("PutObject", error(403, "AccessDenied", "a\nb\x1b[2J" + "c" * 10_000), NOW_S)
+    assert str(fault).isprintable()
+    assert len(str(fault)) < 500
+
+
+@given(st.integers(200, 599), st.binary(max_size=200), st.text(max_size=20))
+def test_any_answer_is_judged(status: int, body: bytes, header: str) -> None:
+    """Whatever comes is judged, cut in the middle or not XML at all."""
+    headers = {"retry-after": header, "date": header, "content-length": header, "etag": header}
+    answer = StoreResponse(status, headers, body)
+    assert isinstance(error_of("x", answer, NOW_S), StoreError)
+    object_info_of(headers, has_size=True)
+
+
+def test_cut_document() -> None:
+    """Of a document that is cut, the fields that are whole count."""
+    whole = error(503, "SlowDown").body
+    for end in range(len(whole)):
+        fault = error_of("x", StoreResponse(500, {}, whole[:end]), NOW_S)
+        assert isinstance(fault, StoreUnavailable)
+        assert fault.code in ("", "SlowDown")
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        (None, 0),
+        ("", 0),
+        ("7", 7),
+        ("1.5", 1.5),
+        ("-3", 0),
+        ("1e9", LONGEST_RETRY_AFTER_S),
+        ("9" * 400, LONGEST_RETRY_AFTER_S),
+        ("nan", 0),
+        ("soon", 0),
+        (email.utils.formatdate(NOW_S + 30, usegmt=True), 30),
+        (email.utils.formatdate(NOW_S - 30, usegmt=True), 0),
+    ],
+)
+def test_retry_after(text: str | None, wait_s: float) -> None:
+    """Seconds or a date, within reason; what makes no sense asks for nothing."""
+    assert parse_retry_after(text, NOW_S) == wait_s
+
+
+def test_stored() -> None:
+    """Headers tell size, checksum and ETag; the size only where it is the object's."""
+    headers = {"content-length": "12", "etag": '"abc"', "x-amz-checksum-sha256": "sum"}
+    assert object_info_of(headers, has_size=True) == (12, "sum", "abc", False)
+    assert object_info_of(headers, has_size=False) == (None, "sum", "abc", False)
+    assert object_info_of({"etag": 'W/"abc"'}, has_size=True) == (None, None, "abc", False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_encrypted"),
+    [
+        ({"x-amz-server-side-encryption": "AES256"}, False),
+        ({"x-amz-server-side-encryption": "aws:kms"}, True),
+        ({"x-amz-server-side-encryption": "aws:kms:dsse"}, True),
+        ({"x-amz-server-side-encryption-customer-algorithm": "AES256"}, True),
+    ],
+)
+def test_encryption(headers: dict[str, str], is_encrypted: bool) -> None:
+    """With a key of the store's or the customer's an ETag is no MD5."""
+    assert object_info_of(headers, has_size=False).is_encrypted is is_encrypted

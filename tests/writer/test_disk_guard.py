@@ -1,0 +1,73 @@
+"""What is kept while the disk is low, and what is said about the rest."""
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from trio_collector.events import Batch, DataType, Stream
+from trio_collector.telemetry import metrics
+from trio_collector.writer.disk_guard import DiskGuard, DiskState
+
+TRADES = Stream("binance", "btcusdt", DataType.TRADE)
+STATUS = TRADES._replace(data_type=DataType.STATUS)
+
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture
+def state() -> DiskState:
+    return DiskState()
+
+
+@pytest.fixture
+def guard(state: DiskState) -> DiskGuard:
+    return DiskGuard(1000, state)
+
+
+def test_sheds_below_the_limit_and_resumes_above(guard: DiskGuard, state: DiskState) -> None:
+    """Shedding starts below the limit and stops a little above it."""
+    seen = []
+    for free_bytes in (1000, 999, 1000, 1049, 1050, 1001, 999):
+        guard.note_free(free_bytes)
+        seen.append(state.is_shedding)
+    assert seen == [False, True, True, True, False, False, True]
+
+
+def test_the_ledger_is_kept(guard: DiskGuard, make_batch: MakeBatch) -> None:
+    """Status rows are kept whatever the disk is like; data is not."""
+    guard.note_free(0)
+    assert guard.keeps(make_batch(stream=STATUS), is_failing=True)
+    assert not guard.keeps(make_batch(), is_failing=False)
+    guard.note_free(2000)
+    assert guard.keeps(make_batch(), is_failing=False)
+    assert not guard.keeps(make_batch(), is_failing=True)
+
+
+def test_what_was_shed_is_told_exactly(guard: DiskGuard, make_batch: MakeBatch) -> None:
+    """One row per stream tells how many rows are missing, from when to when, and holds no budget."""
+    before = metrics.messages_dropped.labels("disk")._value.get()
+    guard.note_free(0)
+    for received_us in (100, 200, 300):
+        guard.shed(make_batch(4, received_us=received_us))
+    assert guard.take_ledger(400) == []  # not while it lasts
+    guard.note_free(2000)
+    (row,) = guard.take_ledger(400)
+    assert (row.stream, row.received_us, row.size_bytes) == (STATUS, 400, 0)
+    assert orjson.loads(row.frames[0]) == {
+        "event": "shed",
+        "data_type": "trade",
+        "rows": 12,
+        "from_us": 100,
+        "to_us": 300,
+        "reason": "disk",
+    }
+    assert guard.take_ledger(500) == []
+    assert metrics.messages_dropped.labels("disk")._value.get() == before + 12
+
+
+def test_a_stream_that_still_fails_is_told_later(guard: DiskGuard, make_batch: MakeBatch) -> None:
+    """Streams are told of as each is kept again; at the end, all are."""
+    guard.shed(make_batch(1))
+    assert guard.take_ledger(1, failing={TRADES}) == []
+    assert len(guard.take_whole_ledger(2)) == 1

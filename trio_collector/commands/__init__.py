@@ -1,0 +1,4 @@
+"""What the command line does beside collecting: check, demo, status.
+
+Only `cli` comes in here.
+"""

@@ -1,0 +1,214 @@
+"""How a running collector is, in a terminal: what the status page shows, once or live.
+
+`render` is pure; `show_status` asks `/api/status` and waits.
+"""
+
+from collections.abc import Sequence
+
+import httpx
+import msgspec
+import trio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trio_collector.errors import EndpointError
+from trio_collector.telemetry.live_state import StreamState
+from trio_collector.telemetry.status_document import SAMPLE_S, Status, StatusDocument, StreamStatus
+
+DEFAULT_URL = "http://127.0.0.1:9090"
+PATIENCE_S = 5.0
+SPARK_WIDTH = 10  # with it the table fits into 80 columns
+HAPPENINGS = 5
+
+_TICKS = "▁▂▃▄▅▆▇█"
+# A sign beside the colour, for whoever does not see one.
+_SIGNS = {
+    Status.HEALTHY: ("✔", "green"),
+    Status.STARTING: ("…", "cyan"),
+    Status.DEGRADED: ("▲", "yellow"),
+    Status.UNHEALTHY: ("✖", "red"),
+}
+_STATES = {
+    StreamState.LIVE: ("✔", "green"),
+    StreamState.SUBSCRIBED: ("…", "cyan"),
+    StreamState.WAITING: ("…", "cyan"),
+    StreamState.STALE: ("▲", "yellow"),
+    StreamState.DOWN: ("✖", "red"),
+    StreamState.REFUSED: ("✖", "red"),
+    StreamState.STOPPED: ("-", "dim"),
+}
+_UNKNOWN = ("?", "dim")
+_RANK = {"red": 0, "yellow": 1, "cyan": 2, "dim": 3, "green": 4}
+
+
+async def show_status(url: str, *, is_watch: bool = False, as_json: bool = False) -> None:
+    """Print how the collector at `url` is; until cancelled with `is_watch`.
+
+    Raises EndpointError if nothing answers like a collector at the first attempt.
+    """
+    console = Console()
+    snapshot = await fetch_status(url)
+    if as_json:
+        console.print_json(msgspec.json.encode(snapshot).decode())
+    elif is_watch:
+        await _watch(console, url, snapshot)
+    else:
+        console.print(render(snapshot))
+
+
+async def fetch_status(url: str) -> StatusDocument:
+    """Return what the collector at `url` tells; raises EndpointError."""
+    address = f"{url.rstrip('/')}/api/status"
+    try:
+        # The collector is near; a proxy of the environment is for what is not.
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with trio.fail_after(PATIENCE_S):
+                reply = await client.get(address, timeout=PATIENCE_S)
+        reply.raise_for_status()
+        return msgspec.json.decode(reply.content, type=StatusDocument)
+    except trio.TooSlowError as exc:
+        text = f"{address} gave no answer within {PATIENCE_S:g} s"
+        raise EndpointError(text) from exc
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        reason = str(exc) or type(exc).__name__
+        text = f"no collector answers at {address}: {reason}; name another one with --url"
+        raise EndpointError(text) from exc
+    except msgspec.DecodeError as exc:
+        text = f"what answers at {address} is no collector of this version: {exc}"
+        raise EndpointError(text) from exc
+
+
+async def _watch(console: Console, url: str, snapshot: StatusDocument) -> None:
+    with Live(render(snapshot), console=console, screen=console.is_terminal) as live:
+        while True:
+            await trio.sleep(SAMPLE_S)
+            try:
+                snapshot = await fetch_status(url)
+            except EndpointError as exc:
+                lost = Text(f"✖ {exc}; this is the past", style="bold red")
+                live.update(Group(lost, render(snapshot)))
+            else:
+                live.update(render(snapshot))
+
+
+def render(snapshot: StatusDocument) -> RenderableType:
+    """Return `snapshot` for a terminal, what is in trouble first."""
+    parts: list[RenderableType] = [_headline(snapshot), _figures(snapshot), _streams(snapshot)]
+    if snapshot.happenings:
+        parts.append(_happenings(snapshot))
+    return Group(*(line for part in parts for line in (part, Text())))
+
+
+def _headline(snapshot: StatusDocument) -> Text:
+    sign, colour = _SIGNS[snapshot.health.status]
+    text = Text()
+    text.append(f"{sign} {snapshot.health.status}", style=f"bold {colour}")
+    text.append(f"  up {_age(snapshot.uptime_s)}", style="dim")
+    if snapshot.server:
+        text.append(f"  {snapshot.server}", style="dim")
+    for reason in snapshot.health.reasons:
+        text.append(f"\n  {reason.text}")
+    return text
+
+
+def _figures(snapshot: StatusDocument) -> Table:
+    storage = snapshot.storage
+    table = Table.grid(padding=(0, 3))
+    table.add_row(
+        f"connections {snapshot.connections_up}/{len(snapshot.connections)}",
+        f"rows/s {snapshot.rows_per_s:,.0f} {_spark(snapshot.history)}",
+        f"gaps {sum(each.gaps for each in snapshot.streams):,}",
+        f"dropped {snapshot.messages_dropped:,}",
+    )
+    table.add_row(
+        f"in memory {_bytes(storage.inflight_bytes)}",
+        f"journals {storage.journals} ({_bytes(storage.journal_bytes)})",
+        f"spool {storage.spool_files} ({_bytes(storage.spool_bytes)})",
+        f"disk free {_bytes(storage.disk_free_bytes)}",
+    )
+    table.add_row(
+        f"sealed {_files(storage.files_sealed)}",
+        f"uploaded {_files(storage.uploads)} ({_bytes(storage.uploaded_bytes)})",
+        f"failed {storage.upload_failures:,}",
+        f"unparsed {snapshot.unparsed_rows:,}",
+    )
+    return table
+
+
+def _streams(snapshot: StatusDocument) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    for name in ("state", "exchange", "symbol", "type"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows/s", "", "age", "lag", "gaps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in sorted(snapshot.streams, key=_order):
+        table.add_row(*_cells(each))
+    return table
+
+
+def _cells(stream: StreamStatus) -> tuple[RenderableType, ...]:
+    sign, colour = _mark(stream)
+    return (
+        Text(f"{sign} {stream.state}", style=colour),
+        stream.exchange,
+        stream.symbol,
+        stream.data_type,
+        f"{stream.rows_per_s:,.1f}",
+        Text(_spark(stream.history), style="blue"),
+        _age(stream.age_s),
+        "-" if stream.lag_ms is None else f"{stream.lag_ms:,.0f} ms",
+        Text(f"{stream.gaps:,}", style="red" if stream.gaps else "dim"),
+    )
+
+
+def _happenings(snapshot: StatusDocument) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    for name in ("ago", "what happened", "where", "how"):
+        table.add_column(name, no_wrap=name == "ago", overflow="fold")
+    for each in snapshot.happenings[:HAPPENINGS]:
+        times = f" x{each.times:,}" if each.times > 1 else ""
+        ago = _age((snapshot.now_us - each.latest_us) / 1e6)
+        table.add_row(ago, Text(f"{each.event}{times}", style="bold"), each.subject, each.text)
+    return table
+
+
+def _mark(stream: StreamStatus) -> tuple[str, str]:
+    known = stream.state in set(StreamState)
+    sign, colour = _STATES[StreamState(stream.state)] if known else _UNKNOWN
+    return ("✖", "red") if stream.is_dead else (sign, colour)
+
+
+def _order(stream: StreamStatus) -> tuple[int, str]:
+    return _RANK[_mark(stream)[1]], stream.name
+
+
+def _spark(numbers: Sequence[float]) -> str:
+    """Return the latest of `numbers` as a line of blocks, as high as the highest of them."""
+    latest = numbers[-SPARK_WIDTH:]
+    top = max(latest, default=0.0) or 1.0
+    return "".join(_TICKS[round(number / top * (len(_TICKS) - 1))] for number in latest)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
+
+
+def _bytes(size: int | None) -> str:
+    if size is None:
+        return "-"
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

@@ -1,0 +1,129 @@
+"""Routes: an ASGI application that reads nothing of a request but its method and path.
+
+Bodies are never read: an answer goes out at once, and hypercorn closes a connection whose request
+has not ended with it.
+"""
+
+import structlog
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from prometheus_client import generate_latest
+
+from trio_collector.endpoint import responses
+from trio_collector.endpoint.page import page_answer
+from trio_collector.endpoint.responses import Response
+from trio_collector.endpoint.sampler import StatusSampler
+from trio_collector.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1; before the handshake is done it becomes a 403
+MAX_VIEWERS = 20
+EVENTS = "/events"
+RECONNECT = b"retry: 3000\n\n"  # ms, for the browser
+
+# Prometheus scrapes every few seconds; whoever asks more often gets the same again.
+RENDER_EVERY_S = 1.0
+
+
+class RenderedMetrics:
+    """The metrics as text, rendered in a thread, by one of those who ask for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+        self._text = b""
+        self._rendered_at = float("-inf")
+
+    async def read(self) -> bytes:
+        """Return the text, at most RENDER_EVERY_S old."""
+        async with self._lock:
+            if trio.current_time() - self._rendered_at >= RENDER_EVERY_S:
+                # A thousand streams take 0.1 s to render; in a thread the loop goes on turning.
+                self._text = await trio.to_thread.run_sync(
+                    generate_latest, metrics.REGISTRY, abandon_on_cancel=True
+                )
+                self._rendered_at = trio.current_time()
+        return self._text
+
+
+class App:
+    """The endpoint's routes over `sampler`."""
+
+    def __init__(self, sampler: StatusSampler) -> None:
+        self._sampler = sampler
+        self._metrics = RenderedMetrics()
+        self._viewers = 0
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Answer a request; a WebSocket is refused."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": None})
+        elif scope["type"] == "http":
+            await self._answer(scope["method"], scope["path"], receive, send)
+
+    async def _answer(
+        self, method: str, path: str, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if method not in ("GET", "HEAD"):
+            answer = responses.WRONG_METHOD
+        elif path == EVENTS and self._viewers >= MAX_VIEWERS:
+            answer = responses.TOO_MANY_VIEWERS
+        elif path == EVENTS and method == "GET":
+            await self._stream_events(receive, send)
+            return
+        else:
+            answer = await self._read(path)
+        await _send_start(send, answer.status, answer.header_items())
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    async def _read(self, path: str) -> Response:
+        """Return the answer of the route `path`; a bug in one is answered, and told."""
+        try:
+            match path:
+                case "/":
+                    return page_answer()
+                case "/metrics":
+                    return responses.metrics_response(await self._metrics.read())
+                case "/health":
+                    return responses.health_response(self._sampler.snapshot())
+                case "/ready":
+                    return responses.ready_response(self._sampler.snapshot())
+                case "/live":
+                    return responses.ALIVE
+                case "/api/status":
+                    return responses.status_response(self._sampler.with_histories())
+                case _:
+                    return responses.NOT_FOUND
+        except Exception:
+            log.exception("bug in the endpoint", path=path)
+            return responses.FAILED
+
+    async def _stream_events(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Send the state, and then every sample, until the client leaves."""
+        self._viewers += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_events, send)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                nursery.cancel_scope.cancel()
+        finally:
+            self._viewers -= 1
+
+    async def _send_events(self, send: ASGISendCallable) -> None:
+        headers = {"content-type": "text/event-stream", **responses.COMMON_HEADERS}
+        items = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await _send_start(send, responses.OK, items)
+        event = RECONNECT + responses.render_event(self._sampler.with_histories())
+        while True:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await self._sampler.wait_sample()
+            event = self._sampler.event()
+
+
+async def _send_start(
+    send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]]
+) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})

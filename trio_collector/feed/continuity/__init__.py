@@ -1,0 +1,1 @@
+"""What ids prove: sequence checks, gaps that may still be filled, arbitration of lines."""

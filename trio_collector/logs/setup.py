@@ -1,0 +1,160 @@
+"""Logging, set up once: one line per event to standard error, for a person or for a machine.
+
+Every module has `log = structlog.get_logger(__name__)` and logs a fixed phrase with fields beside
+it. structlog hands its events to the standard library's logging, where those of the libraries
+(trio-websocket, httpx, botocore, hypercorn) are as well, so that one handler treats them all alike:
+what repeats is counted (`repeats.py`), secrets are taken out (`redaction.py`), and a thread writes
+the lines (`logqueue.py`) to the stream and, if wanted, to daily files (`logfile.py`).
+
+Only this package speaks below WARNING. The libraries never do, whatever LOG_LEVEL says: at DEBUG
+botocore logs the session token, at INFO httpx logs whole URLs.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from trio_collector.errors import ConfigError, Problem
+from trio_collector.logs.daily_files import DailyFile
+from trio_collector.logs.queue import CLOSE_S, LogQueue, StreamSink, Target
+from trio_collector.logs.redaction import Redactor, redact_fields
+
+LogFormat = Literal["auto", "console", "json"]
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+_OURS = "trio_collector"
+# They are set apart from the root logger, so that not even a library that lowers it can.
+_SECRETIVE = ("botocore", "httpcore", "httpx", "urllib3")
+
+log = structlog.get_logger(__name__)
+
+
+class LogFiles(NamedTuple):
+    """Where log files go, and how many days after their own they are removed; 0 keeps them."""
+
+    folder: Path
+    retention_days: int
+
+
+def log_level(environ: Mapping[str, str]) -> int:
+    """Return the level that $LOG_LEVEL names, INFO where it is not set; raises ConfigError."""
+    name = environ.get("LOG_LEVEL") or "info"
+    if name.lower() not in LEVELS:
+        fault = f"unknown level {name!r}; choose one of {', '.join(LEVELS)}"
+        raise ConfigError([Problem("LOG_LEVEL", fault)])
+    return LEVELS[name.lower()]
+
+
+def configure_logging(
+    level: int = logging.INFO,
+    log_format: LogFormat = "auto",
+    stream: TextIO | None = None,
+    *,
+    files: LogFiles | None = None,
+    secrets: Iterable[str] = (),
+) -> None:
+    """Send every log event from `level` up to `stream`, or to standard error, and to `files`.
+
+    "console" is for a person, "json" for a machine; "auto" is "console" on a terminal. `secrets` are
+    texts that no line may hold. Raises ConfigError if `files` cannot be written. Calling it again
+    replaces what an earlier call set up, once its lines are written.
+    """
+    stream = stream or sys.stderr
+    redactor = Redactor(secrets)
+    formatter = _formatter(log_format, is_terminal=stream.isatty(), redactor=redactor)
+    targets = [Target("stream", StreamSink(stream), formatter)]
+    if files is not None:
+        formatter = _formatter(log_format, is_terminal=False, redactor=redactor)
+        targets.append(Target("file", _open_files(files), formatter))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    lowest = max(level, logging.WARNING)
+    logging.basicConfig(handlers=[LogQueue(targets)], level=lowest, force=True)
+    for library in _SECRETIVE:
+        logging.getLogger(library).setLevel(lowest)
+    logging.getLogger(_OURS).setLevel(level)
+
+
+def flush_logging(limit_s: float = CLOSE_S) -> bool:
+    """Wait, blocking, until every line is written; False if that takes more than `limit_s`."""
+    queues = [each for each in logging.getLogger().handlers if isinstance(each, LogQueue)]
+    return all(each.wait_written(limit_s) for each in queues)
+
+
+def _open_files(files: LogFiles) -> DailyFile:
+    daily = DailyFile(files.folder, files.retention_days, _report_file)
+    try:
+        daily.open(time.time())
+    except OSError as exc:
+        fault = f"{str(files.folder)!r} cannot be written: {exc.strerror}"
+        raise ConfigError([Problem("collector.log_dir", fault)]) from exc
+    return daily
+
+
+def _report_file(path: Path, exc: OSError) -> None:
+    log.warning("log file cannot be written", path=str(path), error=str(exc))
+
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.StackInfoRenderer(),
+    # The standard library's traceback; rich's would show local variables, and with them secrets.
+    structlog.processors.format_exc_info,
+]
+
+
+def _formatter(
+    log_format: LogFormat, *, is_terminal: bool, redactor: Redactor
+) -> logging.Formatter:
+    renderer: Processor
+    if log_format == "json" or (log_format == "auto" and not is_terminal):
+        # The standard library's encoder takes any value; what it does not know it gets by repr().
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+        )
+    processors = [
+        _order,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        redact_fields,
+        renderer,
+        # What it is given is the renderer's text, which structlog's types do not foresee.
+        cast("Processor", redactor),
+    ]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=processors)
+
+
+def _order(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Put the time, which is the record's, the level and the phrase before the fields."""
+    created = datetime.fromtimestamp(event_dict["_record"].created, UTC)
+    return {
+        "timestamp": created.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "level": event_dict.pop("level"),
+        "event": event_dict.pop("event"),
+        **event_dict,
+    }

@@ -1,0 +1,273 @@
+"""What a client goes through before it has a WebSocket: TLS, one request, and the faults of both.
+
+Who asks for something else than a WebSocket gets an answer by REST, and is gone.
+"""
+
+import email.utils
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import h11
+import structlog
+import trio
+
+from trio_collector.simulator.clock import Clock
+from trio_collector.simulator.dialects.dialect import Dialect
+from trio_collector.simulator.endpoints import Endpoint, find_endpoint
+from trio_collector.simulator.faults.alarm import Watch
+from trio_collector.simulator.faults.director import Director
+from trio_collector.simulator.faults.fault import Fault, Kind
+from trio_collector.simulator.markets.exchange import SimulatedExchange
+from trio_collector.simulator.net.connection_end import (
+    RECEIVE_BYTES,
+    Stream,
+    discard,
+    finish,
+    set_reset,
+    transport_of,
+)
+from trio_collector.simulator.net.http import (
+    HttpAnswer,
+    HttpRequest,
+    read_request,
+    render_answer,
+    render_upgrade,
+)
+from trio_collector.simulator.net.rest import MINUTE_S, Meter, answer_get, request_weight
+from trio_collector.simulator.net.tls import Flaw, ServerIdentity
+from trio_collector.simulator.record import SentRecord, Visit
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+HANDSHAKE_S = 10.0
+PLAIN_REFUSAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+GARBAGE = b"\x00\x01SSH-2.0-what is this\r\n" + bytes(range(256))
+OTHER_KEY = b"b3RoZXIga2V5LCBub3QgeW91cnM="
+
+_FLAWS = {
+    Kind.TLS_WRONG_HOST: Flaw.WRONG_HOST,
+    Kind.TLS_EXPIRED: Flaw.EXPIRED,
+    Kind.TLS_UNTRUSTED: Flaw.UNTRUSTED,
+}
+_STATUSES = {
+    Kind.STATUS_301: 301,
+    Kind.STATUS_403: 403,
+    Kind.STATUS_418: 418,
+    Kind.STATUS_429: 429,
+    Kind.STATUS_451: 451,
+    Kind.STATUS_503: 503,
+}
+
+
+class Client(NamedTuple):
+    """A client that has a WebSocket now; `trailing` came behind its handshake."""
+
+    stream: Stream
+    exchange: SimulatedExchange
+    dialect: Dialect
+    visit: Visit
+    trailing: bytes
+
+
+class Handshake:
+    """Lets clients in, or does to them what the director says."""
+
+    def __init__(
+        self,
+        exchanges: Mapping[str, SimulatedExchange],
+        sent: SentRecord,
+        director: Director,
+        identity: ServerIdentity | None,
+        clock: Clock,
+    ) -> None:
+        self._exchanges = exchanges
+        self._sent = sent
+        self._director = director
+        self._identity = identity
+        self._clock = clock
+        self._meter = Meter()
+        binance = exchanges.get("binance")
+        markets = binance.markets if binance else {}
+        self._opening_books = {symbol: market.book() for symbol, market in markets.items()}
+        self._down_until_s: dict[str, float] = {}
+
+    def close(self, exchange: str, for_s: float) -> None:
+        """Let no client in to `exchange` for `for_s`, whatever port it comes by."""
+        self._down_until_s[exchange] = self._clock.now_s() + for_s
+
+    async def admit(self, socket: trio.SocketStream, exchange: str) -> Client | None:
+        """Return the client that got a WebSocket on the port of `exchange`, None if it got none."""
+        http = h11.Connection(h11.SERVER)
+        try:
+            stream = await self._accept(socket, exchange)
+            if stream is None:
+                return None
+            with trio.fail_after(HANDSHAKE_S):
+                request = await read_request(stream, http)
+            return await self._answer(stream, http, request) if request else None
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            return None
+        except h11.ProtocolError as exc:
+            log.info("not a request", error=str(exc))
+            return None
+
+    async def _accept(self, socket: trio.SocketStream, exchange: str) -> Stream | None:
+        """Return the stream to read a request from; None if the client is done with."""
+        fault = self._director.accept(exchange, self._clock.now_s())
+        if fault is not None and fault.kind is Kind.REFUSED:
+            set_reset(socket)
+            return None
+        if fault is not None and fault.kind is Kind.PLAINTEXT:
+            await socket.receive_some(RECEIVE_BYTES)
+            await socket.send_all(PLAIN_REFUSAL)
+            await finish(socket)
+            return None
+        if self._identity is None:
+            return socket
+        flaw = _FLAWS.get(fault.kind) if fault is not None else None
+        context = self._identity.flawed[flaw] if flaw else self._identity.context
+        return trio.SSLStream(socket, context, server_side=True, https_compatible=True)
+
+    async def _answer(
+        self, stream: Stream, http: h11.Connection, request: HttpRequest
+    ) -> Client | None:
+        endpoint = find_endpoint(request.path) if request.is_upgrade else None
+        if endpoint is None or endpoint.exchange not in self._exchanges:
+            await self._answer_rest(stream, http, request)
+            return None
+        now_s = self._clock.now_s()
+        exchange = endpoint.dialect.facts.exchange
+        if now_s < self._down_until_s.get(exchange, -math.inf):
+            set_reset(transport_of(stream))
+            return None
+        number, watch = self._director.handshake(exchange, request.path, now_s)
+        if watch is not None and watch.fault.kind is not Kind.HANDSHAKE_SLOW:
+            await self._refuse(stream, http, request, watch)
+            return None
+        upgrade = render_upgrade(http, request)
+        if watch is None:
+            await stream.send_all(upgrade)
+        else:
+            await _drip(stream, upgrade, watch.fault.drip_s)
+        return self._seat(stream, http, request, endpoint, number)
+
+    def _seat(
+        self,
+        stream: Stream,
+        http: h11.Connection,
+        request: HttpRequest,
+        endpoint: Endpoint,
+        number: int,
+    ) -> Client:
+        exchange = self._exchanges[endpoint.exchange]
+        path = request.path.rstrip("/")
+        visit = self._sent.open_visit(exchange.exchange, path, number, self._clock.now_s())
+        dialect = endpoint.dialect(exchange, request.target, self._clock.now_ms())
+        return Client(stream, exchange, dialect, visit, bytes(http.trailing_data[0]))
+
+    async def _refuse(
+        self, stream: Stream, http: h11.Connection, request: HttpRequest, watch: Watch
+    ) -> None:
+        """Do what befalls a handshake that comes to nothing."""
+        fault = watch.fault
+        match fault.kind:
+            case Kind.HANDSHAKE_SILENT:
+                await discard(stream)
+            case Kind.HANDSHAKE_CLOSED:
+                await finish(stream)
+            case Kind.HANDSHAKE_GARBAGE:
+                await stream.send_all(GARBAGE)
+                await discard(stream)
+            case Kind.WRONG_ACCEPT:
+                await stream.send_all(render_upgrade(http, request, OTHER_KEY))
+                await discard(stream)
+            case Kind.IP_BAN:
+                await stream.send_all(render_answer(http, self._banned(watch)))
+            case kind:
+                answer = self._refusal(_STATUSES[kind], fault, fault.retry_after_s)
+                await stream.send_all(render_answer(http, answer))
+
+    def _banned(self, watch: Watch) -> HttpAnswer:
+        left_s = watch.left_s(self._clock.now_s())
+        return self._refusal(
+            watch.fault.status, watch.fault, None if left_s == math.inf else left_s
+        )
+
+    def _refusal(self, status: int, fault: Fault, retry_after_s: float | None) -> HttpAnswer:
+        headers = []
+        if status == 301:
+            headers.append(("Location", "https://elsewhere.invalid/"))
+        if retry_after_s is not None:
+            at_s = self._clock.now_ms() / 1_000 + retry_after_s
+            date = email.utils.formatdate(at_s, usegmt=True)
+            seconds = str(math.ceil(retry_after_s))
+            headers.append(("Retry-After", date if fault.is_retry_date else seconds))
+        return HttpAnswer(status, b'{"code":0,"msg":"simulated refusal"}', tuple(headers))
+
+    async def _answer_rest(
+        self, stream: Stream, http: h11.Connection, request: HttpRequest
+    ) -> None:
+        exchange = request.path.strip("/").partition("/")[0]
+        now_s = self._clock.now_s()
+        weight = request_weight(request.target)
+        used = self._meter.spend(weight, self._clock.now_ms() / 1_000)
+        watch = self._director.rest(exchange, now_s, used) if weight else None
+        if watch is None:
+            answer = self._true_answer(request, used)
+        elif watch.fault.kind is Kind.IP_BAN:
+            answer = self._banned(watch)
+        else:
+            await self._answer_faulty(stream, http, request, watch.fault, used)
+            return
+        await stream.send_all(render_answer(http, answer))
+
+    async def _answer_faulty(
+        self,
+        stream: Stream,
+        http: h11.Connection,
+        request: HttpRequest,
+        fault: Fault,
+        used: int,
+    ) -> None:
+        answer = self._true_answer(request, used, is_stale=fault.kind is Kind.REST_STALE)
+        match fault.kind:
+            case Kind.REST_SILENT:
+                await discard(stream)
+                return
+            case Kind.REST_CUT:
+                await stream.send_all(render_answer(http, answer)[: -len(answer.body) // 2])
+                await finish(stream)
+                return
+            case Kind.REST_STATUS:
+                answer = self._refusal(fault.status, fault, fault.retry_after_s)
+            case Kind.REST_WEIGHT:
+                left_s = MINUTE_S - self._clock.now_ms() / 1_000 % MINUTE_S
+                answer = self._refusal(429, fault, left_s)
+            case Kind.REST_GARBAGE:
+                answer = answer._replace(body=b"<html>not what you asked for</html>")
+            case Kind.REST_LAG:
+                await trio.sleep(fault.delay_s)
+        await stream.send_all(render_answer(http, answer))
+
+    def _true_answer(
+        self, request: HttpRequest, used: int, *, is_stale: bool = False
+    ) -> HttpAnswer:
+        if request.method != "GET":
+            return HttpAnswer(405, b"")
+        answer = answer_get(
+            request.target,
+            self._exchanges,
+            self._sent,
+            happenings=self._director.happenings,
+            books=self._opening_books if is_stale else None,
+        )
+        if not request_weight(request.target):
+            return answer
+        return answer._replace(headers=(("X-MBX-USED-WEIGHT-1M", str(used)),))
+
+
+async def _drip(stream: Stream, data: bytes, drip_s: float) -> None:
+    for position in range(len(data)):
+        await stream.send_all(data[position : position + 1])
+        await trio.sleep(drip_s)
