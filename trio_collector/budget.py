@@ -26,8 +26,7 @@ class ByteBudget:
         More than the whole budget is granted once nothing else is in flight. Cancelling a call
         that waits takes nothing.
         """
-        if not self._waiting and self._fits(size_bytes):
-            self._take(size_bytes)
+        if self.acquire_nowait(size_bytes):
             return
         turn = trio.Event()
         self._waiting[turn] = size_bytes
@@ -43,6 +42,13 @@ class ByteBudget:
             raise
         finally:
             metrics.inflight_wait_seconds.inc(trio.current_time() - started)
+
+    def acquire_nowait(self, size_bytes: int) -> bool:
+        """Take `size_bytes` if they fit and nobody waits; return whether that is so."""
+        if self._waiting or not self._fits(size_bytes):
+            return False
+        self._take(size_bytes)
+        return True
 
     def release(self, size_bytes: int) -> None:
         """Give `size_bytes` back and wake whoever fits now."""

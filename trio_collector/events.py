@@ -37,6 +37,11 @@ class Topic(NamedTuple):
     symbol: str
     data_type: DataType
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.symbol} {self.data_type}"
+
 
 class Stream(NamedTuple):
     """Where a row belongs: one exchange, one normalised symbol, one data type."""

@@ -75,15 +75,23 @@ def serve(listener: socket.socket, size: int) -> None:
 async def receive_batches(url: str, seconds: float) -> int:
     """Return how many frames came through FrameStream."""
     stream = await connect_stream(url, ssl.create_default_context())
-    frames_to, reads = trio.open_memory_channel[Read](16)
     count = 0
+
+    def take(read: Read) -> None:
+        nonlocal count
+        count += len(read.frames)
+
     async with trio.open_nursery() as nursery:
         await open_websocket(
-            nursery, stream, url, frames_to, max_message_bytes=LIMIT, now_us=now_us
+            nursery,
+            stream,
+            url,
+            take,
+            trio.lowlevel.checkpoint,
+            max_message_bytes=LIMIT,
+            now_us=now_us,
         )
-        with trio.move_on_after(seconds):
-            async for received in reads:
-                count += len(received.frames)
+        await trio.sleep(seconds)
         nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(stream)
     return count

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from trio_collector.events import DataType, Stream
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.simulator import DEFAULT_EXCHANGES, Simulation, Simulator
 from trio_collector.telemetry import metrics
 

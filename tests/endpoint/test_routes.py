@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio_collector.endpoint.page import page_answer
 from trio_collector.endpoint.routes import MAX_VIEWERS
 from trio_collector.events import Batch, DataType, Stream
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.ledger import LedgerEvent
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.live_state import LiveState

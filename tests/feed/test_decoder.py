@@ -17,8 +17,8 @@ from trio_collector.events import (
     UnknownMessage,
 )
 from trio_collector.feed.continuity.arbitration import LineArbiter
-from trio_collector.feed.continuity.sequence import Duplicate, Gap
-from trio_collector.feed.decoder import CONNECTION, FrameDecoder, SequenceFinding
+from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
+from trio_collector.feed.decoder import CONNECTION, FrameDecoder
 from trio_collector.feed.plan import ConnectionPlan
 
 MakeConnection = Callable[..., ConnectionPlan]
@@ -38,7 +38,7 @@ def reader_of(connection: ConnectionPlan) -> FrameDecoder:
     arbiter = LineArbiter(
         connection.adapter.global_ids, connection.adapter.contiguous_ids, lambda: 0.0
     )
-    source = arbiter.open_input(lambda: None)
+    source = arbiter.open_source(lambda: None)
     return FrameDecoder(connection.adapter, list(connection.topics), source)
 
 

@@ -7,16 +7,18 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from trio_collector.errors import SessionEnded
 from trio_collector.events import DataType, Topic
+from trio_collector.exchanges.adapter import SubscribeRequest
+from trio_collector.feed.actions import Action, End, Fetch, HandOver, Send
 from trio_collector.feed.books.resync import RESYNC_S
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.decoder import FrameDecoder
-from trio_collector.feed.end_reason import EndReason
-from trio_collector.feed.health.drift import Drift
 from trio_collector.feed.monitor import ACK_S, SETTLE_S, SessionMonitor
 from trio_collector.feed.plan import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
 
 MakeConnection = Callable[..., ConnectionPlan]
@@ -31,35 +33,59 @@ class Desk:
         topics = list(connection.topics)
         self.now = 0.0
         self.ledger = SessionLog(connection, topics, lambda: 0, number=1)
+        self.ending: SessionEnded | None = None
+        self.handovers = 0  # how often a successor was asked for
+        self.requests: list[SubscribeRequest] = []
+        self._fetches: list[Topic] = []
         arbiter = LineArbiter((), frozenset(DataType), lambda: self.now)
-        source = arbiter.open_input(lambda: None)
+        source = arbiter.open_source(lambda: None)
         source.enter(topics)
         self.snapshots = BookSnapshots()
-        drift = Drift(connection.adapter, 0)
         self.monitor = SessionMonitor(
-            connection,
-            topics,
-            self.ledger,
-            source,
-            self.snapshots,
-            connection.open_timeouts(),
-            drift,
-            0,
+            connection, topics, source, self.snapshots, connection.open_timeouts(), 0
         )
         self._reader = FrameDecoder(connection.adapter, topics, source)
-        self.requests = self.monitor.start(0)
+        self.requests += self.monitor.start(0)
 
     def send(self) -> list[str]:
         """Send the requests that are due; return their texts."""
         requests, self.requests = self.requests, []
         for request in requests:
             self.monitor.ask(request, self.now)
-            self.monitor.sent(request, self.now)
+            self.perform(self.monitor.sent(request, self.now))
         return [request.text for request in requests]
 
     def read(self, *frames: str) -> None:
-        rows = self._reader.read(READ_US, [frame.encode() for frame in frames])
-        self.requests += self.monitor.notice(rows, READ_US, self.now)
+        decoded = self._reader.read(READ_US, [frame.encode() for frame in frames])
+        self.perform(self.monitor.observe(decoded, READ_US, self.now))
+
+    def miss_data(self, now: float) -> None:
+        """Let the time come to look for topics without data."""
+        self.perform(self.monitor.check_staleness(now))
+
+    def miss_acks(self, now: float) -> None:
+        """Let the time come to look for requests without an answer."""
+        self.perform(self.monitor.check_acks(now))
+
+    def perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(request):
+                    self.requests.append(request)
+                case Fetch(topic):
+                    self._fetches.append(topic)
+                case HandOver():
+                    self.handovers += 1
+                case End(ending):
+                    assert self.ending is None
+                    self.ending = ending
+                case _:
+                    self.ledger.record(action)
+
+    def take_fetches(self) -> list[Topic]:
+        """Return the books that are to be fetched, since the last call."""
+        fetches, self._fetches = self._fetches, []
+        return fetches
 
     def told(self) -> list[str]:
         """Return the events of the ledger since the last call, as `subscribed trade btc`."""
@@ -67,8 +93,7 @@ class Desk:
         return [f"{row['event']} {row['data_type']} {stream.symbol}" for stream, row in rows]
 
     def reason(self) -> str | None:
-        ending = self.monitor.ending
-        return None if ending is None else ending.reason
+        return None if self.ending is None else self.ending.reason
 
 
 @pytest.fixture
@@ -123,7 +148,7 @@ def test_data_stands_for_an_ack(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc")
     desk.read("ack-in-a-new-format", "trade btc 1")
     assert desk.told() == ["subscribed trade btc", "live trade btc"]
-    desk.monitor.judge_acks(ACK_S)
+    desk.miss_acks(ACK_S)
     assert desk.reason() is None
 
 
@@ -136,8 +161,8 @@ def test_a_refused_topic_leaves_the_others(open_desk: OpenDesk) -> None:
     assert desk.monitor.wanted == [Topic("btc", DataType.TRADE)]
     desk.now = 80
     desk.read("trade btc 1")
-    desk.monitor.judge_silence(90)
-    desk.monitor.judge_acks(90)
+    desk.miss_data(90)
+    desk.miss_acks(90)
     assert desk.told() == ["live trade btc"]
     assert desk.reason() is None
 
@@ -169,8 +194,8 @@ def test_everything_refused_is_the_end(open_desk: OpenDesk) -> None:
     assert desk.reason() is None
     desk.read("no 2 closed for today")
     assert desk.reason() == EndReason.SUBSCRIBE_FAILED
-    assert desk.monitor.ending is not None
-    assert desk.monitor.ending.detail == "closed for today"
+    assert desk.ending is not None
+    assert desk.ending.detail == "closed for today"
 
 
 def test_an_error_about_nothing_is_only_logged(open_desk: OpenDesk) -> None:
@@ -189,12 +214,12 @@ def test_no_answer_names_the_topics(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc", "orderbook btc", topics_per_request=1)
     desk.read("ack 1")
     assert desk.monitor.next_overdue(0) == ACK_S
-    desk.monitor.judge_acks(ACK_S - 1)
+    desk.miss_acks(ACK_S - 1)
     assert desk.reason() is None
-    desk.monitor.judge_acks(ACK_S)
+    desk.miss_acks(ACK_S)
     assert desk.reason() == EndReason.SUBSCRIBE_FAILED
-    assert "btc orderbook" in str(desk.monitor.ending)
-    assert "btc trade" not in str(desk.monitor.ending)
+    assert "btc orderbook" in str(desk.ending)
+    assert "btc trade" not in str(desk.ending)
 
 
 def test_one_silent_topic_is_told_once(open_desk: OpenDesk) -> None:
@@ -204,7 +229,7 @@ def test_one_silent_topic_is_told_once(open_desk: OpenDesk) -> None:
     desk.read("ack 1", "trade btc 1")
     desk.told()
     for now in (90, 100, 110):
-        desk.monitor.judge_silence(now)
+        desk.miss_data(now)
     assert desk.told() == ["stale trade eth"]
     assert desk.reason() is None
 
@@ -217,25 +242,15 @@ def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
     desk.read("ack 1", "beat")
     desk.told()
     assert desk.monitor.next_stale() == 90
-    desk.monitor.judge_silence(90)
+    desk.miss_data(90)
     assert desk.told() == ["stale trade btc", "stale orderbook btc"]
     assert desk.reason() is None
     assert desk.monitor.leaving is not None
     assert desk.monitor.leaving.reason == EndReason.DATA_TIMEOUT
+    assert desk.handovers == 1
     assert timeouts._value.get() == before + 1
     desk.read("trade btc 1")
     assert desk.monitor.leaving is None
-
-
-def test_a_pause_is_held_against_nobody(open_desk: OpenDesk) -> None:
-    """While nothing could be read neither data nor an answer is missed."""
-    desk = open_desk("trade btc")
-    desk.monitor.pause(1000)
-    assert desk.monitor.next_stale() == 1090
-    assert desk.monitor.next_overdue(1000) == 1000 + ACK_S
-    desk.monitor.judge_acks(1000)
-    desk.monitor.judge_silence(1000)
-    assert desk.reason() is None
 
 
 def test_a_hole_in_a_connection_is_one_in_every_topic(open_desk: OpenDesk) -> None:
@@ -281,7 +296,7 @@ def test_the_first_reason_stands(open_desk: OpenDesk) -> None:
     """What follows on the end does not change its reason."""
     desk = open_desk("trade btc")
     desk.read("no 1 why")
-    desk.monitor.judge_silence(90)
+    desk.miss_data(90)
     assert desk.reason() == EndReason.SUBSCRIBE_FAILED
 
 
@@ -335,13 +350,15 @@ def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
     desk = open_desk(
         "orderbook btc", "trade btc", has_incremental_books=True, rest_url="http://x.test"
     )
-    assert desk.monitor.resync.take_fetches(0) == []
+    assert desk.take_fetches() == []
     desk.read("ack 1", "orderbook btc 1", "trade btc 1")
-    assert desk.monitor.resync.take_fetches(0) == [BOOK]
-    assert desk.monitor.resync.take_fetches(1000) == []  # it is being tried
+    assert desk.take_fetches() == [BOOK]
+    desk.now = 1000
+    desk.read("orderbook btc 2")
+    assert desk.take_fetches() == []  # it is being tried
     desk.monitor.resync.note(BOOK, 7)
     desk.read("orderbook btc 5")
-    assert desk.monitor.resync.take_fetches(0) == [BOOK]
+    assert desk.take_fetches() == [BOOK]
     assert desk.requests == []
 
 
@@ -351,9 +368,10 @@ def test_a_silent_topic_is_asked_for_again(open_desk: OpenDesk) -> None:
     desk.read("ack 1", "trade btc 1", "trade eth 1")
     desk.now = 60
     desk.read("trade btc 2")
-    desk.requests += desk.monitor.judge_silence(90)
+    desk.miss_data(90)
     assert desk.send() == ["unsub 2 trade eth", "sub 3 trade eth"]
-    assert desk.monitor.judge_silence(100) == []
+    desk.miss_data(100)
+    assert desk.requests == []
 
 
 def test_who_lags_behind(open_desk: OpenDesk) -> None:
@@ -403,9 +421,9 @@ def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc", "trade eth", has_ids=False)
     desk.read("no - why")
     first, second = desk.requests
-    assert not desk.monitor.must_wait(first)
+    assert not desk.monitor.subscriptions.must_wait(first)
     desk.monitor.ask(first, 0)
-    assert desk.monitor.must_wait(second)
+    assert desk.monitor.subscriptions.must_wait(second)
     desk.read("trade btc 1")
-    assert not desk.monitor.must_wait(second)
-    assert not desk.monitor.is_needed(first)
+    assert not desk.monitor.subscriptions.must_wait(second)
+    assert not desk.monitor.subscriptions.is_needed(first)

@@ -24,12 +24,11 @@ from trio_collector.exchanges.adapter import Keepalive, Limits, Rate
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.context import FeedContext, LineContext
 from trio_collector.feed.continuity.arbitration import LineArbiter
-from trio_collector.feed.end_reason import EndReason
 from trio_collector.feed.health.drift import Drift
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.monitor import ACK_S
 from trio_collector.feed.plan import ConnectionPlan
-from trio_collector.feed.receiver import READS_WAITING
+from trio_collector.feed.sender import READS_WAITING
 from trio_collector.feed.session import (
     AGE_MARGIN_S,
     AGE_SPREAD,
@@ -37,6 +36,7 @@ from trio_collector.feed.session import (
     Session,
 )
 from trio_collector.feed.task import run_feed
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
 
 Build = Callable[..., bytes]
@@ -926,24 +926,35 @@ async def test_a_bug_ends_one_session_and_loses_no_frame(
     assert kept == [b"trade btc 1", b"trade btc 2", b"bug", b"trade btc 3"]
 
 
-async def test_a_bug_loses_no_frame_behind_it(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+async def test_a_bug_loses_no_frame_beside_it(
+    autojump_clock: MockClock,
+    scene: Scene,
+    make_connection: MakeConnection,
+    nursery: trio.Nursery,
+    server_frame: Build,
 ) -> None:
-    """Reads that waited behind the one with the bug are kept as they came."""
+    """Rows that wait for room when the bug comes are sent; what came with it is kept as it came."""
     await scene.budget.acquire(BUDGET_BYTES)
 
     async def script(peer: Peer) -> None:
         await peer.hear()
-        for text in ("ack 1", "bug", "trade btc 1", "trade btc 2"):
+        for text in ("ack 1", "trade btc 1"):
             await peer.say(text)
             await wait_all_tasks_blocked()  # so each is a read of its own
+        await peer.stream.send_all(server_frame(b"bug") + server_frame(b"trade btc 2"))
+
+    async def make_room() -> None:
+        await trio.sleep(5)
         scene.budget.release(BUDGET_BYTES)
 
     scene.script(script)
+    nursery.start_soon(make_room)
     with capture_logs():
         ending = await scene.live(make_connection())
     assert ending.reason == EndReason.BUG
-    assert frames(scene.take(), DataType.UNPARSED) == [b"bug", b"trade btc 1", b"trade btc 2"]
+    batches = scene.take()
+    assert frames(batches, DataType.TRADE) == [b"trade btc 1"]
+    assert frames(batches, DataType.UNPARSED) == [b"bug", b"trade btc 2"]
 
 
 async def test_a_bug_leaves_other_feeds_alone(

@@ -10,13 +10,12 @@ from structlog.testing import capture_logs
 
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType, Stream, Topic
-from trio_collector.feed.continuity.sequence import Duplicate, Gap
-from trio_collector.feed.decoder import SequenceFinding
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
 from trio_collector.feed.health.drift import News
 from trio_collector.feed.health.staleness import StaleTopic
 from trio_collector.feed.plan import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
 
 TRADES = Topic("btc", DataType.TRADE)
@@ -160,7 +159,7 @@ def test_rows_are_counted_when_delivered(ledger: SessionLog, entries: list[Any])
     batch = Batch(Stream("scripted", *TRADES), 5_000_000)
     batch.append("1", 4_998_000, b"a")
     batch.append("2", None, b"b")
-    ledger.delivered([batch])
+    ledger.delivered(batch)
     ledger.ended(SessionEnded(EndReason.STOPPED), [], at_us=9, latest_us=None)
     assert value(metrics.messages_received, "scripted", "btc", "trade") == before + 2
     assert value(metrics.last_message, "scripted", "btc") == 5

@@ -24,11 +24,11 @@ from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.context import FeedContext, LineContext
 from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.continuity.sequence import Gap
-from trio_collector.feed.end_reason import EndReason
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.line import HANDOVER_S, HEALTHY_S
 from trio_collector.feed.plan import ConnectionPlan
 from trio_collector.feed.task import run_feed
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
 
 MakeConnection = Callable[..., ConnectionPlan]
@@ -430,7 +430,7 @@ async def test_what_a_session_leaves_to_the_next(
     """The ids of streams are kept over sessions, the count of a connection's frames is not."""
     sessions = live(Life(lasted_s=10))
     await sessions.run(make_connection())
-    first, second = (each.arbiter.open_input(lambda: None) for each in sessions.sessions)
+    first, second = (each.arbiter.open_source(lambda: None) for each in sessions.sessions)
     assert first.check_connection(ConnectionSequence(7)) is None
     assert second.check_connection(ConnectionSequence(0)) is None
     trades = DataType.TRADE

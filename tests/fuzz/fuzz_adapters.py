@@ -348,7 +348,7 @@ def require_sound(parsed: Parsed, frame: bytes) -> None:
 
 def require_kept(adapter: Adapter, frames: list[bytes], found: list[Parsed | None]) -> None:
     """Require that through FrameReader every frame is where it belongs, and nowhere else."""
-    source = LineArbiter(adapter.global_ids, adapter.contiguous_ids, lambda: 0.0).open_input(
+    source = LineArbiter(adapter.global_ids, adapter.contiguous_ids, lambda: 0.0).open_source(
         lambda: None
     )
     rows = FrameDecoder(adapter, [], source).read(1, frames)

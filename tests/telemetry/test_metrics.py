@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from trio_collector.events import DataType, Stream
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
 
 # The Rust collector's names, with their labels. Those of S3 come with the delivery to it.

@@ -1,4 +1,4 @@
-"""What all feeds of the process share, and what the sessions of one leg do."""
+"""What all feeds of the process share, and what the sessions of one line do."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -40,7 +40,7 @@ class FeedContext(msgspec.Struct, frozen=True):
 
 
 class LineContext(msgspec.Struct, frozen=True):
-    """What the sessions of one leg are given; both legs of a connection share the first five."""
+    """What the sessions of one line are given; the lines of a connection share the first five."""
 
     connection: ConnectionPlan
     feeds: FeedContext

@@ -22,23 +22,12 @@ from trio_collector.events import (
     UnknownMessage,
 )
 from trio_collector.exchanges.adapter import Adapter
-from trio_collector.feed.continuity.arbitration import ArbiterInput, Held, Verdict
-from trio_collector.feed.continuity.sequence import Duplicate, Gap
+from trio_collector.feed.continuity.arbitration import ArbiterSource, Held, Verdict
+from trio_collector.feed.continuity.sequence import SequenceFinding
 
 # The symbol of unparsed rows on a connection with several markets. Normalised symbols hold no
 # underscore, so no market is called this.
 CONNECTION = "_connection"
-
-
-class SequenceFinding(NamedTuple):
-    """What the ids say about `topic`; about the whole connection where that is None.
-
-    `at_us` is when it was found, if that was not with the rows that it comes with.
-    """
-
-    topic: Topic | None
-    finding: Gap | Duplicate
-    at_us: int | None = None
 
 
 class Decoded(NamedTuple):
@@ -55,7 +44,7 @@ class Decoded(NamedTuple):
 class FrameDecoder:
     """Reads the frames of one session."""
 
-    def __init__(self, adapter: Adapter, topics: Sequence[Topic], source: ArbiterInput) -> None:
+    def __init__(self, adapter: Adapter, topics: Sequence[Topic], source: ArbiterSource) -> None:
         self._adapter = adapter
         self._source = source
         self._continuity = {each: source.continuity_of(each) for each in DataType}
@@ -113,6 +102,10 @@ class FrameDecoder:
         for frame in frames:
             self._keep_unparsed(rows, received_us, frame)
         return rows
+
+    def release(self) -> Decoded:
+        """Return what is no longer held back, and gaps that nobody fills any more."""
+        return self._with_released(Decoded(0, [], [], [], [], []))
 
     def _judge(
         self,

@@ -1,10 +1,11 @@
-"""How a session stands with its topics: what was asked for and granted, is live, silent, unreadable.
+"""The state of one session's topics: asked for, granted, live, stale, refused; and what follows.
 
-Nothing waits here. `notice` judges what came with one read: it tells the log, returns what is to be
-sent, and leaves in `ending` why the session should end. The `judge_` functions do the same for what
-did not come in time. All times but `at_us` are monotonic, in seconds.
+Nothing waits here and nothing is told: `observe` takes what came with one read, the `check_`
+functions what did not come in time, and each returns the actions that follow. `now` is monotonic,
+in seconds, and stands still while nothing can be read (`listening_clock`); `at_us` is the wall clock.
 
-A book with a hole (`resync`) and a topic that is silent among others are asked for again, alone.
+A book with a gap and a topic that is silent among others are asked for again, alone. A session all
+of whose topics are silent, or whose end the exchange has announced, asks for a successor and goes on.
 """
 
 import math
@@ -23,53 +24,49 @@ from trio_collector.events import (
     Topic,
 )
 from trio_collector.exchanges.adapter import SubscribeRequest
+from trio_collector.feed import actions
+from trio_collector.feed.actions import Action
 from trio_collector.feed.books.resync import BookResync
 from trio_collector.feed.books.snapshots import BookSnapshots
-from trio_collector.feed.continuity.arbitration import ArbiterInput
-from trio_collector.feed.continuity.sequence import Gap
-from trio_collector.feed.decoder import Decoded, SequenceFinding
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.continuity.arbitration import ArbiterSource
+from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
+from trio_collector.feed.decoder import Decoded
 from trio_collector.feed.health.adaptive_timeout import AdaptiveTimeout
 from trio_collector.feed.health.breaker import Breaker
-from trio_collector.feed.health.drift import Drift
 from trio_collector.feed.health.staleness import Staleness
 from trio_collector.feed.plan import ConnectionPlan
-from trio_collector.feed.session_log import SessionLog, names_of
 from trio_collector.feed.subscriptions import Subscriptions
+from trio_collector.feed.wire.end_reason import EndReason
 
-ACK_S = 10.0  # the slowest venue acks within a second
+ACK_S = 10.0  # the slowest exchange acks within a second
 
-# A topic that was granted and is quiet for so long where the other session has no data either may
-# be taken for as good as live.
+# A topic that was granted and has been quiet for so long, where the other session has no data
+# either, counts as live.
 SETTLE_S = 10.0
 
 
 class SessionMonitor:
-    """The standing of `topics` in one session; `ending` is None while it may go on."""
+    """The state of `topics` in one session."""
 
     def __init__(
         self,
         connection: ConnectionPlan,
         topics: list[Topic],
-        ledger: SessionLog,
-        source: ArbiterInput,
+        source: ArbiterSource,
         snapshots: BookSnapshots,
         timeouts: Mapping[Topic, AdaptiveTimeout],
-        drift: Drift,
         now: float,
     ) -> None:
-        self.ending: SessionEnded | None = None
-        self.leaving: SessionEnded | None = None  # why the session should be relieved
+        self.leaving: SessionEnded | None = None  # why a successor is wanted
         self.carried_s = 0.0  # from the first data to the latest
+        self.subscriptions = Subscriptions(sends_acks=connection.adapter.sends_acks)
+        self.resync = BookResync(connection, snapshots)
         self._connection = connection
         self._topics = topics
-        self._ledger = ledger
         self._source = source
-        self.resync = BookResync(connection, snapshots)
-        self._subscriptions = Subscriptions(sends_acks=connection.adapter.sends_acks)
-        self._drift = drift
         self._staleness = Staleness(topics, timeouts, now)
         self._breaker = Breaker()
+        self._is_ending = False
         self._granted: dict[Topic, float] = {}  # since when
         self._heard: dict[Topic, float] = {}  # the latest data of those that are live
         self._first_data = math.inf  # when it came
@@ -78,7 +75,7 @@ class SessionMonitor:
     @property
     def refused(self) -> set[Topic]:
         """The topics that the exchange refused."""
-        return self._subscriptions.refused
+        return self.subscriptions.refused
 
     @property
     def wanted(self) -> list[Topic]:
@@ -92,29 +89,28 @@ class SessionMonitor:
         self._staleness.restart(now)
         return self._requests_for(self._topics)
 
-    def is_needed(self, request: SubscribeRequest) -> bool:
-        """Whether `request`, planned a while ago, is still to be sent."""
-        return self._subscriptions.is_needed(request)
-
-    def must_wait(self, request: SubscribeRequest) -> bool:
-        """Whether `request` has to wait for the answer to an earlier one."""
-        return self._subscriptions.must_wait(request)
-
     def ask(self, request: SubscribeRequest, now: float) -> None:
         """Note that `request` is about to be sent; its answer may be quick."""
-        self._subscriptions.ask(request, now)
+        self.subscriptions.ask(request, now)
         for topic in request.topics:
             self._staleness.asked(topic, now)
 
-    def sent(self, request: SubscribeRequest, now: float) -> None:
+    def sent(self, request: SubscribeRequest, now: float) -> list[Action]:
         """Note that `request` was sent."""
-        self._note_granted(self._subscriptions.sent(request), None, now)
+        return self._grant(self.subscriptions.sent(request), None, now)
 
-    def _note_granted(self, topics: list[Topic], at_us: int | None, now: float) -> None:
+    def need_snapshot(self, topic: Topic, now: float) -> list[Action]:
+        """The whole book of `topic` is needed once more; a successor where it cannot be fetched."""
+        if not self.resync.is_fetched(topic):
+            return self._leave(EndReason.HANDOVER, "a file begins without the whole book")
+        self.resync.need(topic, now)
+        return self._resync(now)
+
+    def _grant(self, topics: list[Topic], at_us: int | None, now: float) -> list[Action]:
         self._granted.update(dict.fromkeys(topics, now))
-        self._ledger.subscribed(topics, at_us)
+        return [actions.Subscribed(topics, at_us)] if topics else []
 
-    def _ask_again(self, topics: list[Topic]) -> list[SubscribeRequest]:
+    def _ask_again(self, topics: list[Topic]) -> list[Action]:
         """Return what ends the subscriptions of `topics` and begins them afresh; may be nothing."""
         adapter = self._connection.adapter
         wanted = [self._connection.topics[topic] for topic in topics]
@@ -122,8 +118,8 @@ class SessionMonitor:
         if not requests:
             return []
         self._request_id += len(requests)
-        self._subscriptions.reopen(topics)
-        return [*requests, *self._requests_for(topics)]
+        self.subscriptions.reopen(topics)
+        return [actions.Send(each) for each in (*requests, *self._requests_for(topics))]
 
     def _requests_for(self, topics: list[Topic]) -> list[SubscribeRequest]:
         wanted = [self._connection.topics[topic] for topic in topics]
@@ -131,31 +127,31 @@ class SessionMonitor:
         self._request_id += len(requests)
         return requests
 
+    def _resync(self, now: float) -> list[Action]:
+        """Return what brings the books that are needed."""
+        found: list[Action] = [actions.Fetch(topic) for topic in self.resync.take_fetches(now)]
+        if due := self.resync.take_requests(now):
+            found += self._ask_again(due)
+        return found
+
     # What came.
 
-    def notice(self, rows: Decoded, at_us: int, now: float) -> list[SubscribeRequest]:
-        """Judge what came with one read; return what to send."""
-        requests = [each for control in rows.controls for each in self._act(control, at_us, now)]
-        for batch in rows.batches:
+    def observe(self, decoded: Decoded, at_us: int, now: float) -> list[Action]:
+        """Take what came with one read, at `at_us`; return what follows."""
+        found = [
+            each for control in decoded.controls for each in self._control(control, at_us, now)
+        ]
+        for batch in decoded.batches:
             if batch.stream.data_type is not DataType.UNPARSED:
-                self._hear(batch, now)
-        for topic in rows.resets:  # before the holes, of which one may lie behind
+                found += self._hear(batch, now)
+        for topic in decoded.resets:  # before the gaps, of which one may lie behind
             self.resync.note(topic, at_us)
-        for finding in rows.findings:
-            self._find(finding, at_us, now)
-        if due := self.resync.take_requests(now):
-            requests += self._ask_again(due)
-        self._ledger.news(self._drift.note(rows, now))
-        unreadable = len(rows.unreadable)
-        if unreadable:
-            self._ledger.unreadable(unreadable)
-        is_broken = self._breaker.record(rows.frames - unreadable, unreadable, now)
-        if is_broken and self.ending is None:
-            self._ledger.broken(self.wanted, at_us)
-            self._end(EndReason.BREAKER, "most frames could not be read")
-        return requests
+        for finding in decoded.findings:
+            found += self._find(finding, at_us, now)
+        found += self._resync(now)
+        return found + self._count(decoded, at_us, now)
 
-    def _hear(self, batch: Batch, now: float) -> None:
+    def _hear(self, batch: Batch, now: float) -> list[Action]:
         topic = batch.stream.topic
         self._staleness.heard(topic, now)
         is_first = topic not in self._heard
@@ -164,72 +160,99 @@ class SessionMonitor:
         self.carried_s = now - self._first_data
         if self.leaving is not None and self.leaving.reason == EndReason.DATA_TIMEOUT:
             self.leaving = None  # it was a pause
-        if is_first:
-            self._note_granted(self._subscriptions.heard(topic), batch.received_us, now)
-            self._ledger.live(topic, batch.received_us)
-            if batch.frames:
-                self._ledger.news(self._drift.look(batch.frames[0]))
-            self.resync.begin(topic, now)
+        if not is_first:
+            return []
+        found = self._grant(self.subscriptions.heard(topic), batch.received_us, now)
+        self.resync.begin(topic, now)
+        return [*found, actions.Live(topic, batch.received_us)]
 
-    def _find(self, finding: SequenceFinding, at_us: int, now: float) -> None:
-        """Tell what the ids say; a book with a hole needs a new base."""
+    def _find(self, finding: SequenceFinding, at_us: int, now: float) -> list[Action]:
+        """Return that ids are missing or came twice; a book with a gap needs a new snapshot."""
         topics = [finding.topic] if finding.topic else self._source.own(self.wanted)
-        self._ledger.found(finding, topics, at_us if finding.at_us is None else finding.at_us)
         if isinstance(finding.finding, Gap):
             for topic in topics:
                 self.resync.lose(topic, now)
+        found_us = at_us if finding.at_us is None else finding.at_us
+        return [actions.Found(finding, topics, found_us)]
 
-    def _act(self, control: Control, at_us: int, now: float) -> list[SubscribeRequest]:
+    def _control(self, control: Control, at_us: int, now: float) -> list[Action]:
         match control:
             case Ack():
-                self._note_granted(self._subscriptions.grant(control), at_us, now)
+                return self._grant(self.subscriptions.grant(control), at_us, now)
             case Rejection():
                 return self._refuse(control, at_us)
             case Echo(text):
-                return [SubscribeRequest(None, text, ())]
+                return [actions.Send(SubscribeRequest(None, text, ()))]
             case Pong():
-                self._ledger.pong_received()
+                return [actions.PongReceived()]
             case GoingAway(reason):
-                self._leave(EndReason.HANDOVER, f"announced by the exchange: {reason}")
+                return self._leave(EndReason.HANDOVER, f"announced by the exchange: {reason}")
         return []
 
-    def _refuse(self, rejection: Rejection, at_us: int) -> list[SubscribeRequest]:
-        refusal = self._subscriptions.refuse(rejection)
+    def _refuse(self, rejection: Rejection, at_us: int) -> list[Action]:
+        refusal = self.subscriptions.refuse(rejection)
+        found: list[Action] = []
         if refusal.refused or not refusal.again:
-            self._ledger.rejected(refusal.refused, rejection.reason, at_us)
+            found.append(actions.Rejected(refusal.refused, rejection.reason, at_us))
         for topic in refusal.refused:
             self._staleness.forget(topic)
         if not self.wanted:
-            self._end(EndReason.SUBSCRIBE_FAILED, rejection.reason)
-        return [each for group in refusal.again for each in self._requests_for(group)]
+            found += self._end(EndReason.SUBSCRIBE_FAILED, rejection.reason)
+        again = [each for group in refusal.again for each in self._requests_for(group)]
+        return found + [actions.Send(each) for each in again]
+
+    def _count(self, decoded: Decoded, at_us: int, now: float) -> list[Action]:
+        """Count what could be read and what not; return what follows where too much could not."""
+        unreadable = len(decoded.unreadable)
+        found: list[Action] = [actions.Unreadable(unreadable)] if unreadable else []
+        is_broken = self._breaker.record(decoded.frames - unreadable, unreadable, now)
+        if is_broken and not self._is_ending:
+            found.append(actions.Broken(self.wanted, at_us))
+            found += self._end(EndReason.BREAKER, "most frames could not be read")
+        return found
 
     # What did not come.
 
-    def pause(self, pause_s: float) -> None:
-        """Hold nothing against the exchange for the latest `pause_s`: nothing was read in them."""
-        self._staleness.pause(pause_s)
-        self._subscriptions.pause(pause_s)
+    def next_deadline(self, now: float) -> float:
+        """Return when a `check_` function may have something to say, if nothing comes until then."""
+        return min(self.next_stale(), self.next_overdue(now))
 
     def next_stale(self) -> float:
-        """Return when `judge_silence` has something to judge; inf if never."""
+        """Return when `check_staleness` has something to say; inf if never."""
         return self._staleness.next_deadline()
 
-    def judge_silence(self, now: float) -> list[SubscribeRequest]:
-        """Report topics without data; return what to send for them.
+    def next_overdue(self, now: float) -> float:
+        """Return when `check_acks` may have something to say."""
+        return self.subscriptions.next_deadline(now, ACK_S)
 
-        If they are all there are, the session should be relieved instead: that costs nothing if
+    def check(self, now: float) -> list[Action]:
+        """Take what has not come in time; return what follows."""
+        return [*self.check_staleness(now), *self.check_acks(now)]
+
+    def check_staleness(self, now: float) -> list[Action]:
+        """Return that topics have no data, and what is sent for them.
+
+        If they are all there are, the session wants a successor instead: that costs nothing if
         the exchange has only paused.
         """
         stale = self._staleness.judge(now)
-        for each in stale:
-            self._ledger.stale(each)
-        if self._staleness.is_total():
-            if stale:
-                limit_s = max(each.limit_s for each in stale)
-                self._ledger.timed_out()
-                self._leave(EndReason.DATA_TIMEOUT, f"no data for {limit_s:.3g} s")
+        found: list[Action] = [actions.Stale(each) for each in stale]
+        if not stale:
+            return found
+        if not self._staleness.is_total():
+            return found + self._ask_again([each.topic for each in stale])
+        limit_s = max(each.limit_s for each in stale)
+        leave = self._leave(EndReason.DATA_TIMEOUT, f"no data for {limit_s:.3g} s")
+        return [*found, actions.TimedOut(), *leave]
+
+    def check_acks(self, now: float) -> list[Action]:
+        """End the session if topics were neither granted nor refused in time."""
+        overdue = self.subscriptions.overdue(now, ACK_S)
+        if not overdue:
             return []
-        return self._ask_again([each.topic for each in stale]) if stale else []
+        names = ", ".join(topic.name for topic in overdue)
+        text = f"no answer within {ACK_S:g} s to the subscription of {names}"
+        return self._end(EndReason.SUBSCRIBE_FAILED, text)
 
     def lags(self, other: "SessionMonitor", now: float) -> list[Topic]:
         """Return the topics that `other` carries and this session does not yet."""
@@ -245,25 +268,16 @@ class SessionMonitor:
         return since + SETTLE_S <= now and other.heard_at(topic) < since
 
     def heard_at(self, topic: Topic) -> float:
-        """Return when data of `topic` came latest."""
+        """Return when data of `topic` came latest; -inf if none has."""
         return self._heard.get(topic, -math.inf)
 
-    def next_overdue(self, now: float) -> float:
-        """Return when `judge_acks` may have something to judge."""
-        return self._subscriptions.next_deadline(now, ACK_S)
-
-    def judge_acks(self, now: float) -> None:
-        """End the session if topics were neither granted nor refused in time."""
-        overdue = self._subscriptions.overdue(now, ACK_S)
-        if overdue:
-            names = ", ".join(names_of(overdue))
-            text = f"no answer within {ACK_S:g} s to the subscription of {names}"
-            self._end(EndReason.SUBSCRIBE_FAILED, text)
-
-    def _leave(self, reason: EndReason, detail: str) -> None:
+    def _leave(self, reason: EndReason, detail: str) -> list[Action]:
         if self.leaving is None:
             self.leaving = SessionEnded(reason, detail)
+        return [actions.HandOver()]
 
-    def _end(self, reason: EndReason, detail: str) -> None:
-        if self.ending is None:
-            self.ending = SessionEnded(reason, detail)
+    def _end(self, reason: EndReason, detail: str) -> list[Action]:
+        if self._is_ending:
+            return []
+        self._is_ending = True
+        return [actions.End(SessionEnded(reason, detail))]

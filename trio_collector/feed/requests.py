@@ -1,4 +1,4 @@
-"""What a session asks its exchange for, sent at the rate that the exchange allows.
+"""What a session asks its exchange for, at the rate that the exchange allows.
 
 Requests wait here: for the answer to an earlier one, where the two could be mistaken for each other;
 for the connection's own limit; and for the turn among all feeds, where the exchange counts messages
@@ -9,52 +9,54 @@ import math
 from collections.abc import Iterable
 
 import trio
-import trio_websocket
 
 from trio_collector.exchanges.adapter import Limits, SubscribeRequest
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.limits.rate_limiter import RateLimiter
-from trio_collector.feed.monitor import SessionMonitor
-from trio_collector.feed.wire.keepalive import send_message
+from trio_collector.feed.subscriptions import Subscriptions
 
 
-class RequestSender:
-    """The requests of one session."""
+class RequestQueue:
+    """The requests of one session that are still to be sent."""
 
     def __init__(
-        self, monitor: SessionMonitor, limits: Limits, exchange_limits: ExchangeLimits
+        self, subscriptions: Subscriptions, limits: Limits, exchange_limits: ExchangeLimits
     ) -> None:
-        self._monitor = monitor
+        self._subscriptions = subscriptions
         self._limiter = RateLimiter([limits.requests] if limits.requests else [])
         self._exchange_limits = exchange_limits
         # Holds at most one request for each topic, and what the exchange wants to be sent back.
         self._to_send, self._requests = trio.open_memory_channel[SubscribeRequest](math.inf)
         self._turns_taken = 0
-        self._judged = trio.Event()
+        self._answered = trio.Event()
 
-    def start(self) -> None:
-        """Ask for everything: the connection is open."""
-        requests = self._monitor.start(trio.current_time())
-        self._turns_taken = len(requests)
-        self.add(requests)
-
-    def add(self, requests: Iterable[SubscribeRequest]) -> None:
-        """Let `requests` be sent, and those that wait look again: answers may have come."""
+    def start(self, requests: Iterable[SubscribeRequest]) -> None:
+        """Add what is asked first, which the turn to connect covers."""
         for request in requests:
-            self._to_send.send_nowait(request)
-        self._judged.set()
+            self._turns_taken += 1
+            self.add(request)
 
-    async def run(self, websocket: trio_websocket.WebSocketConnection) -> None:
-        """Send until cancelled; raises SessionEnded if a request does not leave."""
-        async for request in self._requests:
-            while self._monitor.must_wait(request):
-                self._judged = trio.Event()
-                await self._judged.wait()
-            if self._monitor.is_needed(request):
+    def add(self, request: SubscribeRequest) -> None:
+        """Let `request` be sent."""
+        self._to_send.send_nowait(request)
+
+    def answered(self) -> None:
+        """Let the request that waits for an answer look again: one may have come."""
+        self._answered.set()
+
+    async def take(self) -> SubscribeRequest:
+        """Return the next request when it may be sent; what became needless is left out.
+
+        Cancelled, it may have taken a request that is not sent.
+        """
+        while True:
+            request = await self._requests.receive()
+            while self._subscriptions.must_wait(request):
+                self._answered = trio.Event()
+                await self._answered.wait()
+            if self._subscriptions.is_needed(request):
                 await self._wait_turn()
-                self._monitor.ask(request, trio.current_time())
-                await send_message(websocket, request.text)
-                self._monitor.sent(request, trio.current_time())
+                return request
 
     async def _wait_turn(self) -> None:
         if self._turns_taken:

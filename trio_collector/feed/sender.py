@@ -1,9 +1,11 @@
-"""The way of a session's rows to the writer, who may have no room for a while.
+"""The last step of a session's rows: to the writer, within the byte budget, in their order.
 
-While rows wait nothing is read, and that must not be taken for the exchange's silence: whoever
-measures silence asks here.
+Rows that find room are sent at once, by a plain call. Rows that do not wait here, with all that
+come after them, and a task sends them when there is room. Whoever reads for this session asks
+`wait_room` before the next read, so that what waits stays small and TCP slows the exchange down.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import trio
@@ -11,35 +13,80 @@ import trio
 from trio_collector.budget import ByteBudget
 from trio_collector.events import Batch
 
+# Reads whose rows may wait while reading goes on, so that pings between them are answered.
+READS_WAITING = 16
+
 
 class BatchSender:
-    """Sends batches within `budget`; `on_wait` is told of each wait that is over, in seconds."""
+    """Sends batches to the writer; `on_sent` is told of each that is on its way."""
 
     def __init__(
         self,
         to_writer: trio.MemorySendChannel[Batch],
         budget: ByteBudget,
-        on_wait: Callable[[float], None],
+        on_sent: Callable[[Batch], None],
     ) -> None:
         self._to_writer = to_writer
         self._budget = budget
-        self._on_wait = on_wait
-        self._has_room = trio.Event()  # set unless rows wait
-        self._has_room.set()
-        self._latest_wait = float("-inf")  # when rows had room again
+        self._on_sent = on_sent
+        self._waiting: deque[list[Batch]] = deque()  # the rows of one read each
+        self._is_sending = False
+        self._is_closed = False
+        self._woken = trio.Event()  # for `run`: something waits, or nothing more comes
+        self._moved = trio.Event()  # for those that wait: something was sent
 
-    async def send(self, batches: Iterable[Batch]) -> None:
-        """Send `batches` when there is room.
+    @property
+    def has_room(self) -> bool:
+        """Whether reading may go on."""
+        return len(self._waiting) <= READS_WAITING
 
-        Cancelled, the batch at hand and those behind it are lost. One task at a time may send.
+    def put(self, batches: Iterable[Batch]) -> None:
+        """Send `batches`, or let them wait behind those that wait already; empty ones are left out."""
+        left = deque(batch for batch in batches if batch.frames)
+        if not self._waiting and not self._is_sending:
+            while left and self._send_nowait(left[0]):
+                left.popleft()
+        if left:
+            self._waiting.append(list(left))
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Send what waits until `close` was called and nothing is left.
+
+        Cancelled, the batches that wait are lost, and the budget has their bytes.
         """
-        started = trio.current_time()
-        self._has_room = trio.Event()
-        for batch in batches:
-            await self._send(batch)
-        self._latest_wait = trio.current_time()
-        self._on_wait(self._latest_wait - started)
-        self._has_room.set()
+        while True:
+            while self._waiting:
+                await self._send_all(self._waiting.popleft())
+                self._moved.set()
+                self._moved = trio.Event()
+            if self._is_closed:
+                return
+            self._woken = trio.Event()
+            await self._woken.wait()
+
+    async def wait_room(self) -> None:
+        """Wait until reading may go on."""
+        while not self.has_room:
+            await self._moved.wait()
+
+    async def wait_sent(self) -> None:
+        """Wait until nothing waits."""
+        while self._waiting or self._is_sending:
+            await self._moved.wait()
+
+    def close(self) -> None:
+        """Let `run` return when everything is sent."""
+        self._is_closed = True
+        self._woken.set()
+
+    async def _send_all(self, batches: list[Batch]) -> None:
+        self._is_sending = True
+        try:
+            for batch in batches:
+                await self._send(batch)
+        finally:
+            self._is_sending = False
 
     async def _send(self, batch: Batch) -> None:
         """Send `batch`, which the writer then gives back to the budget; nothing if cancelled."""
@@ -49,17 +96,18 @@ class BatchSender:
         except BaseException:
             self._budget.release(batch.size_bytes)
             raise
+        self._on_sent(batch)
 
-    def latest_sign(self, latest_read: float) -> float:
-        """Return when the exchange was last heard, or could not be heard for want of room."""
-        if not self._has_room.is_set():
-            return trio.current_time()
-        return max(latest_read, self._latest_wait)
-
-    async def wait_until(self, due: Callable[[], float]) -> None:
-        """Wait until `due()`, which moves on, has come and no rows wait."""
-        while True:
-            await trio.sleep_until(due())
-            await self._has_room.wait()
-            if trio.current_time() >= due():
-                return
+    def _send_nowait(self, batch: Batch) -> bool:
+        """Send `batch` if there is room for it; return whether there was."""
+        if not self._budget.acquire_nowait(batch.size_bytes):
+            return False
+        try:
+            self._to_writer.send_nowait(batch)
+        except BaseException as exc:
+            self._budget.release(batch.size_bytes)
+            if isinstance(exc, trio.WouldBlock):
+                return False
+            raise
+        self._on_sent(batch)
+        return True

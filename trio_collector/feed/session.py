@@ -1,26 +1,25 @@
 """One life of a connection: connect, subscribe, receive, and one reason for its end.
 
     session nursery
-      intake              rows to the writer, until all that was read is on its way
+      sender              rows that had no room, to the writer, until nothing is left
       transport scope     cancelled by whatever ends the session
-        trio-websocket    handshake, control frames, close codes
-        ask               subscribe requests, at the rate that the exchange allows
-        fetch             whole books, where they come by HTTP
-        keep alive        pings, as the adapter says
-        watch             close frames · silence · acks · age · the wish to stop
+        websocket         reads, splits, and answers control frames; hands each read to `_receive`
+        requests          subscribe requests, at the rate that the exchange allows
+        snapshots         whole books by HTTP, where they come that way
+        keepalive         pings, as the adapter says
+        watch             close frame · silence and acks · age · the wish to stop
 
-Whatever ends a session calls `end` with its reason; the first one stands. That cancels the
-transport scope, and no more is read. The intake lives outside of it, so that every frame that was
-read reaches the writer, also when the session is told to stop. What frames mean for the session is
-judged in `monitor`.
+The path of a frame is one plain call, made where it was read:
 
-Two clocks run: any byte (the transport is alive) and data for each topic (the feed is alive);
-heartbeats and pongs count for the first alone. A topic that is silent among others is reported by
-name and asked for again. While rows wait for the writer nothing is read, and the clocks stand still:
-a slow disk is not the exchange's silence.
+    _receive ─▶ decoder (frames to rows) ─▶ monitor (what follows) ─▶ _perform ─▶ sender
+
+Nothing is read and left undecoded, so that whatever ends the session loses no frame that was read.
+The first reason to end stands; it cancels the transport scope, and the sender, outside of it, sends
+what waits. While the writer has no room nothing is read, and the clock that silence is measured by
+stands still: a slow disk is not the exchange's silence.
 
 A session whose end is known ahead, by its age or by a notice, or all of whose topics are silent,
-asks to be *relieved* and goes on; whoever runs it ends it when the next one carries its topics.
+asks for a successor and goes on; the line ends it when the successor carries its topics.
 """
 
 import contextlib
@@ -32,17 +31,20 @@ import trio
 import trio_websocket
 
 from trio_collector.errors import SessionEnded
-from trio_collector.events import Topic
-from trio_collector.exchanges.adapter import SubscribeRequest
+from trio_collector.events import Batch, Topic
+from trio_collector.feed.actions import Action, End, Fetch, HandOver, Live, Send, TimedOut
 from trio_collector.feed.books.fetch import fetch_book
 from trio_collector.feed.context import LineContext
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.decoder import Decoded, FrameDecoder
 from trio_collector.feed.health.adaptive_timeout import REVIEW_S
-from trio_collector.feed.receiver import Receiver
-from trio_collector.feed.requests import RequestSender
+from trio_collector.feed.listening_clock import ListeningClock
+from trio_collector.feed.monitor import SessionMonitor
+from trio_collector.feed.requests import RequestQueue
+from trio_collector.feed.sender import BatchSender
 from trio_collector.feed.session_log import SessionLog
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.feed.wire.failures import closed_session, end_of
-from trio_collector.feed.wire.keepalive import run_keepalive
+from trio_collector.feed.wire.keepalive import run_keepalive, send_message
 from trio_collector.feed.wire.transport import FrameStream, Read, open_websocket
 
 CONNECT_S = 10.0  # TCP, TLS and the handshake together
@@ -58,19 +60,21 @@ CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 
 
 class Session:
-    """One session of a leg; `run` lives it and says why it ended."""
+    """One session of a line; `run` lives it and says why it ended."""
 
     def __init__(self, given: LineContext, *, number: int, topics: list[Topic]) -> None:
+        connection, self._context = given.connection, given.feeds
         self.number = number
         self.wants_handover = trio.Event()
         self.ended_us: int | None = None
-        self._planned_end: SessionEnded | None = None
-        self._connection = given.connection
-        self._adapter = given.connection.adapter
+        self._connection = connection
+        self._adapter = connection.adapter
+        self._topics = topics
         self._url = self._adapter.websocket_url(given.line)
-        self._context = given.feeds
-        self._ledger = SessionLog(
-            given.connection,
+        self._snapshots = given.snapshots
+        self._drift = given.feeds.drifts[self._adapter.name]
+        self._log = SessionLog(
+            connection,
             topics,
             given.feeds.now_us,
             number=number,
@@ -78,15 +82,26 @@ class Session:
             run=given.feeds.run,
             live=given.feeds.live,
         )
-        self._receiver = Receiver(given, self._ledger, topics=topics, heed=self._heed)
-        self.monitor = self._receiver.monitor
-        exchange_limits = given.feeds.exchange_limits[self._adapter.name]
-        self._requests = RequestSender(self.monitor, self._adapter.limits, exchange_limits)
+        self._source = given.arbiter.open_source(self._release)
+        self._clock = ListeningClock()
+        self._decoder = FrameDecoder(self._adapter, list(connection.topics), self._source)
+        self.monitor = SessionMonitor(
+            connection, topics, self._source, given.snapshots, given.timeouts, self._clock.now()
+        )
+        self._sender = BatchSender(given.to_writer, given.feeds.budget, self._log.delivered)
+        self._requests = RequestQueue(
+            self.monitor.subscriptions,
+            self._adapter.limits,
+            given.feeds.exchange_limits[self._adapter.name],
+        )
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
+        self._planned_end: SessionEnded | None = None
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
         self._socket: trio.abc.Stream | None = None
         self._stream: FrameStream | None = None  # over the socket, once shaken hands
+
+    # What its line knows of it.
 
     @property
     def refused(self) -> set[Topic]:
@@ -98,6 +113,11 @@ class Session:
         """How long the session carried data, from the first to the latest."""
         return self.monitor.carried_s
 
+    @property
+    def leaving(self) -> SessionEnded | None:
+        """Why the session wants a successor; None if there is no reason any more."""
+        return self._planned_end or self.monitor.leaving
+
     def end(self, ending: SessionEnded) -> None:
         """End the session; the first ending stands."""
         if self._ending is None:
@@ -105,77 +125,50 @@ class Session:
             self.ended_us = self._context.now_us()
         self._scope.cancel()
 
-    @property
-    def leaving(self) -> SessionEnded | None:
-        """Why the session should be relieved; None if there is no reason any more."""
-        return self._planned_end or self.monitor.leaving
-
-    def plan_end(self, detail: str) -> None:
-        """Let the session be relieved, for a reason of ours."""
-        self._planned_end = SessionEnded(EndReason.HANDOVER, detail)
-        self._ask_handover()
-
-    def _ask_handover(self) -> None:
-        if self.leaving is not None and not self.wants_handover.is_set():
-            self._ledger.log.info("session to be relieved", why=str(self.leaving))
-            self.wants_handover.set()
-
     def stay(self) -> None:
-        """Take note that the reason to be relieved is gone."""
+        """Take note that the reason for a successor is gone."""
         self.wants_handover = trio.Event()
 
     def lags(self, other: "Session") -> list[Topic]:
         """Return the topics that `other` carries and this session does not yet."""
-        return self.monitor.lags(other.monitor, trio.current_time())
+        return self.monitor.lags(other.monitor, self._clock.now())
 
     def note_handover(self, other: "Session") -> None:
-        """Write into the ledger that this session has relieved `other`, which is over."""
-        self._ledger.handed_over(self.monitor.wanted, other.number, until_us=other.ended_us)
-        self._receiver.nudge()
+        """Write into the ledger that this session has taken over from `other`, which is over."""
+        self._log.handed_over(self.monitor.wanted, other.number, until_us=other.ended_us)
+        self._put()
 
     def need_book(self, topic: Topic) -> None:
         """See to it that the whole book of `topic` comes once more."""
-        if self.monitor.resync.is_fetched(topic):
-            self.monitor.resync.need(topic, trio.current_time())
-            self._receiver.nudge()
-        else:
-            self.plan_end("a file begins without the whole book")
+        self._perform(self.monitor.need_snapshot(topic, self._clock.now()))
 
     async def run(self) -> SessionEnded:
         """Live the session; return why it ended.
 
-        Cancelling closes the connection and loses what was read and not yet sent to the writer;
+        Cancelling closes the connection and loses the rows that wait for the writer;
         `context.stop` ends a session without that.
         """
-        frames_to = self._receiver.frames_to
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receiver.run, self._guard)
-                async with frames_to:
-                    await self._guard(partial(self._use_transport, frames_to.clone()))
-                    await self._hand_over(frames_to)
-        finally:
-            self._receiver.leave()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sender.run)
+            try:
+                await self._guard(self._use_transport)
+                await self._sender.wait_sent()
+            finally:
+                # From here on another session may go on.
+                if self._source.leave():
+                    self._snapshots.lose_all()
+            return self._finish()
+
+    def _finish(self) -> SessionEnded:
+        """Send what was held back for this session's sake, and what the ledger says of its end."""
+        self._release()
         ending = self._ending or SessionEnded(EndReason.STREAM_ENDED)
-        await self._receiver.finish(ending, at_us=self.ended_us, latest_us=self._latest_us())
+        self._log.ended(
+            ending, self.monitor.wanted, at_us=self.ended_us, latest_us=self._latest_us()
+        )
+        self._put()
+        self._sender.close()
         return ending
-
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run `task`; whatever it raises, bugs included, ends the session and nothing else.
-
-        Cancelled, which may come in a group with what it made fail, goes on its way.
-        """
-        try:
-            await task()
-        except* Exception as failures:
-            ending = end_of(
-                failures,
-                now_s=self._context.now_us() / 1e6,
-                fallback_url=self._adapter.fallback_url,
-            )
-            if ending.reason == EndReason.BUG:
-                self._ledger.log.exception("bug in a session")
-            self.end(ending)
 
     def _latest_us(self) -> int | None:
         """Return when the latest byte came; None if no connection was opened."""
@@ -184,27 +177,102 @@ class Session:
         silent_s = trio.current_time() - self._stream.latest_read
         return self._context.now_us() - round(silent_s * 1e6)
 
-    # Inside of the transport scope.
+    # The path of a frame.
 
-    async def _use_transport(self, frames_to: trio.MemorySendChannel[Read]) -> None:
-        """Connect and run the session's tasks until something ends it.
+    def _receive(self, read: Read) -> None:
+        """Take what one read brought to the sender.
 
-        Closes the connection and `frames_to`, whatever happens.
+        Frames that a bug leaves undecoded are kept as they came, for the next version to read.
         """
         try:
-            with frames_to, self._scope:
+            decoded = self._decoder.read(*read)
+        except Exception as exc:  # noqa: BLE001 - a bug in an adapter ends this session alone
+            self._fail(exc)
+            decoded = self._decoder.keep(*read)
+        self._take(decoded, read.received_us)
+
+    def _release(self) -> None:
+        """Take to the sender what is no longer held back for another session's sake."""
+        self._take(self._decoder.release(), self._context.now_us())
+
+    def _take(self, decoded: Decoded, at_us: int) -> None:
+        try:
+            self._observe(decoded, at_us)
+        except Exception as exc:  # noqa: BLE001 - as above, and the rows are sent all the same
+            self._fail(exc)
+        self._put(decoded.batches)
+
+    def _observe(self, decoded: Decoded, at_us: int) -> None:
+        actions = self.monitor.observe(decoded, at_us, self._clock.now())
+        live = {each.topic for each in actions if isinstance(each, Live)}
+        self._perform(actions)
+        self._log.news(self._drift.note(decoded, trio.current_time(), live))
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        """Do what the monitor wants done."""
+        for action in actions:
+            match action:
+                case Send(request):
+                    self._requests.add(request)
+                case Fetch(topic):
+                    self._to_fetch.send_nowait(topic)
+                case HandOver():
+                    self._ask_handover()
+                case End(ending):
+                    self.end(ending)
+                case _:
+                    self._log.record(action)
+        self._requests.answered()
+
+    def _ask_handover(self) -> None:
+        if not self.wants_handover.is_set():
+            self._log.log.info("session to be relieved", why=str(self.leaving))
+            self.wants_handover.set()
+
+    def _put(self, batches: Iterable[Batch] = ()) -> None:
+        """Send what the ledger has to say, and `batches` behind it."""
+        self._sender.put([*self._log.take(), *batches])
+        self._log.repeated(self._decoder.take_repeated())
+
+    # The transport.
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run `task`; whatever it raises, bugs included, ends the session and nothing else.
+
+        Cancellation goes on its way, also out of a group with what it made fail.
+        """
+        try:
+            await task()
+        except* Exception as failures:  # noqa: BLE001 - sorted by `_fail`, and told
+            self._fail(failures)
+
+    def _fail(self, failure: Exception) -> None:
+        """End the session for what `failure` means."""
+        ending = end_of(
+            failure,
+            now_s=self._context.now_us() / 1e6,
+            fallback_url=self._adapter.fallback_url,
+        )
+        if ending.reason == EndReason.BUG:
+            self._log.log.exception("bug in a session")  # noqa: LOG004 - handlers call this
+        self.end(ending)
+
+    async def _use_transport(self) -> None:
+        """Connect and run the session's tasks until something ends it; closes the connection."""
+        try:
+            with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_stop)
-                    websocket, stream = await self._open(nursery, frames_to)
-                    self._receiver.enter()
-                    self._requests.start()
-                    with self._ledger.connected(self._url):
+                    websocket, stream = await self._open(nursery)
+                    self._source.enter(self._topics)
+                    self._requests.start(self.monitor.start(self._clock.now()))
+                    with self._log.connected(self._url):
                         await self._run_tasks(websocket, stream)
         finally:
             await self._hang_up()
 
     async def _open(
-        self, nursery: trio.Nursery, frames_to: trio.MemorySendChannel[Read]
+        self, nursery: trio.Nursery
     ) -> tuple[trio_websocket.WebSocketConnection, FrameStream]:
         """Connect and shake hands, within one deadline."""
         try:
@@ -214,7 +282,8 @@ class Session:
                     nursery,
                     self._socket,
                     self._url,
-                    frames_to,
+                    self._receive,
+                    self._wait_room,
                     max_message_bytes=self._context.websocket.max_message_bytes,
                     now_us=self._context.now_us,
                 )
@@ -223,21 +292,25 @@ class Session:
             raise SessionEnded(EndReason.CONNECT_FAILED, text) from exc
         return websocket, self._stream
 
+    async def _wait_room(self) -> None:
+        if not self._sender.has_room:
+            with self._clock.stopped():
+                await self._sender.wait_room()
+
     async def _run_tasks(
         self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
     ) -> None:
-        async with trio.open_nursery() as tasks:
-            for task in (
-                partial(self._watch_close, websocket),
-                partial(self._requests.run, websocket),
-                self._fetch,
-                partial(self._keep_alive, websocket, stream),
-                partial(self._watch_transport, stream),
-                self._watch_data,
-                self._watch_acks,
-                self._watch_age,
-            ):
-                tasks.start_soon(self._guard, task)
+        tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "close": partial(self._watch_close, websocket),
+            "requests": partial(self._send_requests, websocket),
+            "silence": partial(self._watch_silence, stream),
+            "age": self._watch_age,
+            "snapshots": self._fetch_snapshots,
+            "keepalive": partial(self._keep_alive, websocket, stream),
+        }
+        async with trio.open_nursery() as nursery:
+            for name, task in tasks.items():
+                nursery.start_soon(self._guard, task, name=f"{self._connection.name}: {name}")
 
     async def _hang_up(self) -> None:
         """Say goodbye if that takes no time, and close the connection."""
@@ -250,31 +323,25 @@ class Session:
             if self._socket is not None:
                 await trio.aclose_forcefully(self._socket)
 
-    async def _hand_over(self, frames_to: trio.MemorySendChannel[Read]) -> None:
-        """Give to the intake what was read and found no room."""
-        if self._stream is not None:
-            with contextlib.suppress(trio.BrokenResourceError):  # a bug has ended the intake
-                for received in self._stream.take_undelivered():
-                    await frames_to.send(received)
-
     # What is sent.
 
-    def _heed(self, requests: Iterable[SubscribeRequest]) -> None:
-        """Do what the standing asks for: send, fetch, be relieved, end."""
-        for topic in self.monitor.resync.take_fetches(trio.current_time()):
-            self._to_fetch.send_nowait(topic)
-        self._ask_handover()
-        if self.monitor.ending is not None:
-            self.end(self.monitor.ending)
-        self._requests.add(requests)
+    async def _send_requests(self, websocket: trio_websocket.WebSocketConnection) -> None:
+        """Send requests when their turn comes; raises SessionEnded if one does not leave."""
+        while True:
+            request = await self._requests.take()
+            self.monitor.ask(request, self._clock.now())
+            await send_message(websocket, request.text)
+            self._perform(self.monitor.sent(request, self._clock.now()))
+            self._put()
 
-    async def _fetch(self) -> None:
+    async def _fetch_snapshots(self) -> None:
         """Fetch whole books by HTTP, one after the other."""
         async for topic in self._fetches:
-            reached = self._receiver.source.reached(topic)
+            reached = self._source.reached(topic)
             subscription = self._connection.topics[topic]
             row = await fetch_book(self._context, self._adapter, subscription, reached)
-            self._receiver.add_book(topic, row)
+            self.monitor.resync.note(topic, row.received_us)
+            self._put([row])
 
     async def _keep_alive(
         self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
@@ -283,9 +350,9 @@ class Session:
             await run_keepalive(
                 websocket,
                 self._adapter.keepalive,
-                partial(self._latest_sign, stream),
-                self._ledger.ping_sent,
-                self._ledger.pong_received,
+                lambda: self._clock.latest_sign(stream.latest_read),
+                self._log.ping_sent,
+                self._log.pong_received,
             )
 
     # What is watched.
@@ -302,32 +369,28 @@ class Session:
         except trio_websocket.ConnectionClosed as exc:
             raise closed_session(exc) from exc
 
-    def _latest_sign(self, stream: FrameStream) -> float:
-        return self._receiver.sender.latest_sign(stream.latest_read)
+    async def _watch_silence(self, stream: FrameStream) -> None:
+        """Let the monitor look when something may not have come in time.
 
-    async def _watch_transport(self, stream: FrameStream) -> None:
-        limit_s = self._context.websocket.message_timeout_secs
-        await self._wait_until(lambda: self._latest_sign(stream) + limit_s)
-        self._ledger.timed_out()
-        raise SessionEnded(EndReason.DEAD_TIMEOUT, f"no byte for {limit_s:g} s")
-
-    async def _watch_data(self) -> None:
+        Raises SessionEnded when no byte at all did. It looks at times though nothing is due:
+        limits that are learned fall.
+        """
         while True:
-            await self._wait_until(self._next_stale)
-            self._heed(self.monitor.judge_silence(trio.current_time()))
+            latest = self._clock.now() + REVIEW_S
+            now = await self._clock.sleep_until(partial(self._next_look, stream, latest))
+            if now >= self._dead_at(stream):
+                self._log.record(TimedOut())
+                limit_s = self._context.websocket.message_timeout_secs
+                raise SessionEnded(EndReason.DEAD_TIMEOUT, f"no byte for {limit_s:g} s")
+            self._perform(self.monitor.check(now))
+            self._put()
 
-    def _next_stale(self) -> float:
-        """Return when to look for stale topics; at times, for limits that are learned fall."""
-        return min(self.monitor.next_stale(), trio.current_time() + REVIEW_S)
+    def _next_look(self, stream: FrameStream, latest: float) -> float:
+        return min(self._dead_at(stream), self.monitor.next_deadline(self._clock.now()), latest)
 
-    async def _watch_acks(self) -> None:
-        while True:
-            await self._wait_until(partial(self.monitor.next_overdue, trio.current_time()))
-            self.monitor.judge_acks(trio.current_time())
-            self._heed([])
-
-    async def _wait_until(self, due: Callable[[], float]) -> None:
-        await self._receiver.sender.wait_until(due)
+    def _dead_at(self, stream: FrameStream) -> float:
+        sign = self._clock.listening_time(self._clock.latest_sign(stream.latest_read))
+        return sign + self._context.websocket.message_timeout_secs
 
     async def _watch_age(self) -> None:
         limit_s = self._adapter.max_session_s
@@ -336,4 +399,6 @@ class Session:
         margin_s = min(AGE_MARGIN_S, limit_s / 2)
         planned_s = (limit_s - margin_s) * (1 - AGE_SPREAD * self._context.random())
         await trio.sleep(planned_s)
-        self.plan_end(f"{planned_s:.0f} s old; the exchange ends a connection at {limit_s:g} s")
+        detail = f"{planned_s:.0f} s old; the exchange ends a connection at {limit_s:g} s"
+        self._planned_end = SessionEnded(EndReason.HANDOVER, detail)
+        self._ask_handover()

@@ -13,13 +13,14 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from trio_collector.errors import SessionEnded
-from trio_collector.events import Batch, Stream, Topic
-from trio_collector.feed.continuity.sequence import Gap
-from trio_collector.feed.decoder import SequenceFinding
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.events import Batch, DataType, Stream, Topic
+from trio_collector.feed import actions
+from trio_collector.feed.actions import Record
+from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
 from trio_collector.feed.health.drift import News
 from trio_collector.feed.health.staleness import StaleTopic
 from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.ledger import LedgerEvent, status_batch
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.live_state import LiveState
@@ -67,6 +68,10 @@ class SessionLog:
         """Return the ledger rows noted since the last call."""
         status, self._status = self._status, []
         return status
+
+    def record(self, record: Record) -> None:
+        """Tell what the monitor wants told."""
+        _TELL[type(record)](self, *record)
 
     @contextlib.contextmanager
     def connected(self, url: str) -> Iterator[None]:
@@ -160,17 +165,18 @@ class SessionLog:
         for market in self._markets:
             metrics.message_timeouts.labels(*market).inc()
 
-    def delivered(self, batches: list[Batch]) -> None:
-        """The rows of `batches` are on their way to the writer."""
-        for batch in batches:
-            series = self._series.get(batch.stream) or self._open_series(batch.stream)
-            series.received.inc(batch.rows)
-            series.latest.set(batch.received_us / 1e6)
-            sent_us = batch.exchange_us[-1]
-            if sent_us is not None:
-                series.latency_ms.observe((batch.received_us - sent_us) / 1e3)
-            self._rows += batch.rows
-            self._live.received(batch)
+    def delivered(self, batch: Batch) -> None:
+        """The rows of `batch` are on their way to the writer; those of the ledger do not count."""
+        if batch.stream.data_type is DataType.STATUS:
+            return
+        series = self._series.get(batch.stream) or self._open_series(batch.stream)
+        series.received.inc(batch.rows)
+        series.latest.set(batch.received_us / 1e6)
+        sent_us = batch.exchange_us[-1]
+        if sent_us is not None:
+            series.latency_ms.observe((batch.received_us - sent_us) / 1e3)
+        self._rows += batch.rows
+        self._live.received(batch)
 
     def _open_series(self, stream: Stream) -> _Series:
         exchange, symbol, data_type = stream
@@ -215,6 +221,18 @@ class SessionLog:
             self._live.noted(stream, event, at_us, fields)
 
 
+_TELL: dict[type[Record], Callable[..., None]] = {
+    actions.Subscribed: SessionLog.subscribed,
+    actions.Live: SessionLog.live,
+    actions.Rejected: SessionLog.rejected,
+    actions.Stale: SessionLog.stale,
+    actions.Found: SessionLog.found,
+    actions.Unreadable: SessionLog.unreadable,
+    actions.Broken: SessionLog.broken,
+    actions.TimedOut: SessionLog.timed_out,
+    actions.PongReceived: SessionLog.pong_received,
+}
+
+
 def names_of(topics: Iterable[Topic]) -> list[str]:
-    """Return what people call `topics`."""
-    return [f"{topic.symbol} {topic.data_type}" for topic in topics]
+    return [topic.name for topic in topics]

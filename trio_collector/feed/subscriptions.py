@@ -27,15 +27,14 @@ class Refusal(NamedTuple):
 
 
 class Subscriptions:
-    """The state of one session's subscriptions; `now` is monotonic, in seconds."""
+    """The state of one session's subscriptions; `now` is a listening time, in seconds."""
 
     def __init__(self, *, sends_acks: bool) -> None:
         self._sends_acks = sends_acks
         self._requests: dict[str, tuple[Topic, ...]] = {}
         self._asked: set[Topic] = set()
         self._is_ambiguous = False  # a refusal came that named nothing at all
-        self._paused_s = 0.0
-        self.waiting: dict[Topic, float] = {}  # since when, less the pauses until then
+        self.waiting: dict[Topic, float] = {}  # since when
         self.granted: set[Topic] = set()
         self.refused: set[Topic] = set()
 
@@ -54,8 +53,7 @@ class Subscriptions:
             self._requests[request.id] = request.topics
         self._asked.update(request.topics)
         if self._sends_acks:
-            since = now - self._paused_s
-            self.waiting.update(dict.fromkeys(self._unsettled(request.topics), since))
+            self.waiting.update(dict.fromkeys(self._unsettled(request.topics), now))
 
     def sent(self, request: SubscribeRequest) -> list[Topic]:
         """Note that `request` was sent; return the topics that count as granted by that."""
@@ -95,23 +93,13 @@ class Subscriptions:
         """Let granted `topics` be asked for once more."""
         self.granted.difference_update(topics)
 
-    def pause(self, pause_s: float) -> None:
-        """Leave the latest `pause_s` seconds out of all waiting."""
-        self._paused_s += pause_s
-
     def next_deadline(self, now: float, patience_s: float) -> float:
         """Return when a topic will have been waiting for `patience_s`, at the earliest."""
-        return (
-            min(self.waiting.values(), default=now - self._paused_s) + patience_s + self._paused_s
-        )
+        return min(self.waiting.values(), default=now) + patience_s
 
     def overdue(self, now: float, patience_s: float) -> list[Topic]:
         """Return the topics that have been waiting for `patience_s`."""
-        return [
-            topic
-            for topic, since in self.waiting.items()
-            if now >= since + patience_s + self._paused_s
-        ]
+        return [topic for topic, since in self.waiting.items() if now >= since + patience_s]
 
     def _unsettled(self, topics: Iterable[Topic]) -> list[Topic]:
         return [topic for topic in topics if topic not in self.granted | self.refused]

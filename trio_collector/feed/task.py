@@ -1,4 +1,4 @@
-"""A feed: a connection kept alive, on one leg or on two side by side, until the collector stops."""
+"""A feed: a connection kept alive, on one line or on two side by side, until the collector stops."""
 
 import itertools
 from functools import partial
@@ -27,7 +27,7 @@ async def run_feed(
 
 
 class Feed:
-    """The legs of one connection, and what their sessions share."""
+    """The lines of one connection, and what their sessions share."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Feed:
     ) -> None:
         self._connection = connection
         self._context = context
-        adapter = connection.adapter
         self._snapshots = BookSnapshots()
         self._numbers = itertools.count(1)
+        adapter = connection.adapter
         arbiter = LineArbiter(adapter.global_ids, adapter.contiguous_ids, trio.current_time)
         given = [
             LineContext(
@@ -48,7 +48,7 @@ class Feed:
                 to_writer=to_writer,
                 arbiter=arbiter,
                 snapshots=self._snapshots,
-                # Of each leg its own: two that judge one silence would take it for two.
+                # Of each line its own: two that judge one silence would take it for two.
                 timeouts=connection.open_timeouts(),
                 line=line,
             )
@@ -57,15 +57,15 @@ class Feed:
         self._lines = [Line(each, partial(self._new_session, each)) for each in given]
 
     async def run(self) -> None:
-        """Run the legs until the collector stops."""
+        """Run the lines until the collector stops."""
         connection, segment_starts = self._connection, self._context.segment_starts
         if connection.adapter.has_incremental_books and self._context.websocket.whole_books:
             for stream in connection.streams:
                 if stream.data_type is DataType.ORDERBOOK:
                     segment_starts.listen(stream, partial(self._begin_segment, stream.topic))
         async with trio.open_nursery() as nursery:
-            for line in self._lines:
-                nursery.start_soon(line.run)
+            for line, name in zip(self._lines, connection.names, strict=True):
+                nursery.start_soon(line.run, name=name)
 
     def _new_session(self, given: LineContext, topics: list[Topic]) -> Session:
         number = next(self._numbers)

@@ -9,11 +9,11 @@ from trio_collector.feed.continuity.arbitration import (
     GRACE_S,
     LATE_S,
     MARGIN_S,
-    ArbiterInput,
+    ArbiterSource,
     LineArbiter,
 )
-from trio_collector.feed.continuity.sequence import Gap
-from trio_collector.feed.decoder import FrameDecoder, SequenceFinding
+from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
+from trio_collector.feed.decoder import FrameDecoder
 from trio_collector.feed.plan import ConnectionPlan
 
 MakeConnection = Callable[..., ConnectionPlan]
@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, exchange: FakeExchange) -> None:
         self.nudges = 0
-        self.source: ArbiterInput = exchange.arbiter.open_input(self._nudge)
+        self.source: ArbiterSource = exchange.arbiter.open_source(self._nudge)
         self._reader = FrameDecoder(
             exchange.connection.adapter, list(exchange.connection.topics), self.source
         )
@@ -143,7 +143,7 @@ def test_a_hole_over_a_change_of_sessions(exchange: FakeExchange) -> None:
 
 def test_a_hole_over_a_reconnect_is_found(exchange: FakeExchange) -> None:
     """Ids that outlive a connection tell what was missed between two sessions."""
-    first, second = (exchange.arbiter.open_input(lambda: None) for _ in range(2))
+    first, second = (exchange.arbiter.open_source(lambda: None) for _ in range(2))
     trades = DataType.TRADE
     first.continuity_of(trades).check(Event("btc", trades, "1", None, 0, 1))
     found = second.continuity_of(trades).check(Event("btc", trades, "5", None, 4, 5))
@@ -152,7 +152,7 @@ def test_a_hole_over_a_reconnect_is_found(exchange: FakeExchange) -> None:
 
 def test_a_new_connection_counts_anew(exchange: FakeExchange) -> None:
     """The first number of a session is taken as it comes."""
-    first, second = (exchange.arbiter.open_input(lambda: None) for _ in range(2))
+    first, second = (exchange.arbiter.open_source(lambda: None) for _ in range(2))
     first.check_connection(ConnectionSequence(7))
     assert second.check_connection(ConnectionSequence(0)) is None
     assert second.check_connection(ConnectionSequence(1)) is None
@@ -180,7 +180,7 @@ def test_when_the_leader_leaves(exchange: FakeExchange) -> None:
         exchange.now += 0.5
     b.read("orderbook btc 20", "orderbook btc 21")
     a.source.leave()
-    assert b.nudges == 1 + 1  # what is released, and that it is alone
+    assert b.nudges == 1  # for all that is released
     stored += b.read()
     steps = int(MARGIN_S / 0.5)
     held_back = [f"orderbook btc {number}" for number in range(19 - steps, 22)]

@@ -6,7 +6,7 @@ import trio_websocket
 import wsproto.utilities
 
 from trio_collector.errors import SessionEnded
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.feed.wire.failures import closed_session, end_of
 
 DEAD = SessionEnded(EndReason.DEAD_TIMEOUT, "no byte for 30 s")

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from trio_collector.errors import SessionEnded
 from trio_collector.exchanges.adapter import Keepalive
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.feed.wire.keepalive import SEND_S, run_keepalive, send_message
 
 TEXT = Keepalive("text", 20, "ping")

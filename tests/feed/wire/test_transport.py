@@ -20,7 +20,6 @@ from trio_collector.feed.wire.transport import (
 )
 
 Build = Callable[..., bytes]
-Reads = trio.MemoryReceiveChannel[Read]
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
 
 LIMIT = 1 << 20
@@ -38,35 +37,62 @@ class Ticks:
         return self.us
 
 
+class Consumer:
+    """Takes what is read, and lets the stream read on while it has room for it."""
+
+    def __init__(self, room: int) -> None:
+        self.reads: list[Read] = []
+        self._room = room
+        self._moved = trio.Event()
+
+    def take(self, read: Read) -> None:
+        self.reads.append(read)
+        self._move()
+
+    async def wait_room(self) -> None:
+        while len(self.reads) > self._room:
+            await self._moved.wait()
+
+    async def wait_read(self) -> None:
+        """Wait until there is a read."""
+        while not self.reads:
+            await self._moved.wait()
+
+    def frames(self) -> list[bytes]:
+        """Return the frames that were read since the last call."""
+        reads, self.reads = self.reads, []
+        self._move()
+        return [frame for read in reads for frame in read.frames]
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
+
+
 class Wire:
     """The exchange's end of a memory stream, and the collector's FrameStream at the other."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, room: int) -> None:
         self.ours, self.theirs = trio.testing.memory_stream_pair()
-        frames_to, self.reads = trio.open_memory_channel[Read](capacity)
-        self.stream = FrameStream(self.ours, frames_to, max_message_bytes=LIMIT, now_us=Ticks())
+        self.consumer = Consumer(room)
+        self.stream = FrameStream(
+            self.ours,
+            self.consumer.take,
+            self.consumer.wait_room,
+            max_message_bytes=LIMIT,
+            now_us=Ticks(),
+        )
         self.send_all = self.theirs.send_all
 
 
 @pytest.fixture
 async def wire(handshake: bytes) -> AsyncIterator[Wire]:
-    """A connection with its handshake done, and room for one read."""
+    """A connection with its handshake done, that reads on until two reads wait."""
     wire = Wire(1)
     await wire.send_all(handshake)
     assert await wire.stream.receive_some() == handshake
     yield wire
     await wire.stream.aclose()
-    wire.reads.close()
-
-
-def _frames(reads: Reads) -> list[bytes]:
-    """Return all the frames that are in the channel."""
-    frames = []
-    while True:
-        try:
-            frames += reads.receive_nowait().frames
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return frames
 
 
 # FrameStream alone, over memory.
@@ -77,7 +103,7 @@ async def test_one_read_is_one_batch(wire: Wire, server_frame: Build) -> None:
     ping = server_frame(b"", PING)
     await wire.send_all(server_frame(b"a") + server_frame(b"b") + ping)
     assert await wire.stream.receive_some() == ping
-    assert wire.reads.receive_nowait() == Read(2, [b"a", b"b"])
+    assert wire.consumer.reads == [Read(2, [b"a", b"b"])]
 
 
 async def test_reading_goes_on_without_control(wire: Wire, server_frame: Build) -> None:
@@ -85,15 +111,17 @@ async def test_reading_goes_on_without_control(wire: Wire, server_frame: Build) 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.stream.receive_some)
         await wire.send_all(server_frame(b"a"))
-        assert (await wire.reads.receive()).frames == [b"a"]
+        await wire.consumer.wait_read()
+        assert wire.consumer.frames() == [b"a"]
         await wire.send_all(server_frame(b"b")[:2])
         await wire.send_all(server_frame(b"b")[2:])
-        assert (await wire.reads.receive()).frames == [b"b"]
+        await wire.consumer.wait_read()
+        assert wire.consumer.frames() == [b"b"]
         nursery.cancel_scope.cancel()
 
 
 async def test_control_does_not_wait_for_room(wire: Wire, server_frame: Build) -> None:
-    """With a full channel a ping is handed on at once, and data before anything more is read."""
+    """Where there is no room left a ping is handed on at once, and nothing more is read."""
     ping = server_frame(b"x", PING)
     await wire.send_all(server_frame(b"a") + ping)
     assert await wire.stream.receive_some() == ping
@@ -103,41 +131,37 @@ async def test_control_does_not_wait_for_room(wire: Wire, server_frame: Build) -
         nursery.start_soon(wire.stream.receive_some)
         await wire.send_all(server_frame(b"c"))
         await wait_all_tasks_blocked()
-        got = [(await wire.reads.receive()).frames for _ in range(3)]
-        assert got == [[b"a"], [b"b"], [b"c"]]
+        assert wire.consumer.frames() == [b"a", b"b"]
+        await wire.consumer.wait_read()
+        assert wire.consumer.frames() == [b"c"]
         nursery.cancel_scope.cancel()
 
 
-async def test_a_full_channel_stops_reading(wire: Wire, server_frame: Build) -> None:
-    """At most one read is kept beside the channel; the rest stays with the kernel."""
+async def test_without_room_nothing_is_read(wire: Wire, server_frame: Build) -> None:
+    """At most one read more than there is room for is taken; the rest stays with the kernel."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.stream.receive_some)
         for payload in (b"a", b"b", b"c", b"d"):
             await wire.send_all(server_frame(payload))
             await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert _frames(wire.reads) == [b"a"]
-    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"b"]]
-    assert wire.stream.take_undelivered() == []
+    assert [read.frames for read in wire.consumer.reads] == [[b"a"], [b"b"]]
 
 
 async def test_the_end_comes_behind_the_data(wire: Wire, server_frame: Build) -> None:
-    """At EOF the consumer gets all that was read, then the end of the channel."""
+    """At EOF the consumer has all that came whole before it."""
     await wire.send_all(server_frame(b"a") + server_frame(b"", PING))
     await wire.stream.receive_some()
     await wire.send_all(server_frame(b"b") + server_frame(b"unfinished")[:-1])
     await wire.theirs.send_stream.aclose()
-    got = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.stream.receive_some)
-        async for received in wire.reads:
-            got += received.frames
-    assert got == [b"a", b"b"]
+    got = wire.consumer.frames()
+    assert await wire.stream.receive_some() == b""
+    assert got + wire.consumer.frames() == [b"a", b"b"]
     assert await wire.stream.receive_some() == b""
 
 
 async def test_a_broken_connection_ends_behind_the_data(wire: Wire, server_frame: Build) -> None:
-    """A reset is an error to trio-websocket, and to the consumer the end of the channel."""
+    """A reset is an error to trio-websocket; the consumer has what came before it."""
 
     async def reset() -> None:
         raise trio.BrokenResourceError
@@ -147,31 +171,30 @@ async def test_a_broken_connection_ends_behind_the_data(wire: Wire, server_frame
     wire.ours.receive_stream.receive_some_hook = reset
     with pytest.raises(trio.BrokenResourceError):
         await wire.stream.receive_some()
-    assert [received.frames async for received in wire.reads] == [[b"a"]]
+    assert wire.consumer.frames() == [b"a"]
 
 
 async def test_cancelling_loses_nothing_that_was_read(wire: Wire, server_frame: Build) -> None:
-    """Wherever a call is cancelled, each frame that was read is in the channel or undelivered."""
+    """Wherever a call is cancelled, each frame that was read is with the consumer, in its order."""
     sent = [str(number).encode() for number in range(50)]
     got: list[bytes] = []
-    for payload in sent:
+    for number, payload in enumerate(sent):
         await wire.send_all(server_frame(payload))
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wire.stream.receive_some)
                 await wait_all_tasks_blocked()
                 scope.cancel()
-        got += _frames(wire.reads)
-        if len(got) % 3 == 0:
-            got += [f for received in wire.stream.take_undelivered() for f in received.frames]
+        if number % 3 == 0:
+            got += wire.consumer.frames()
+    got += wire.consumer.frames()
     with trio.move_on_after(0):
         await wire.stream.receive_some()
-    got += _frames(wire.reads)
-    assert got == sent
+    assert got + wire.consumer.frames() == sent
 
 
-async def test_closing_keeps_what_found_no_room(wire: Wire, server_frame: Build) -> None:
-    """`aclose` ends a waiting call and both sides; the undelivered read can still be taken."""
+async def test_closing_ends_a_call_that_waits(wire: Wire) -> None:
+    """`aclose` ends a waiting call and both sides."""
     async with trio.open_nursery() as nursery:
 
         async def read() -> None:
@@ -179,23 +202,10 @@ async def test_closing_keeps_what_found_no_room(wire: Wire, server_frame: Build)
                 await wire.stream.receive_some()
 
         nursery.start_soon(read)
-        for payload in (b"a", b"b"):
-            await wire.send_all(server_frame(payload))
-            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await wire.stream.aclose()
-    assert [received.frames async for received in wire.reads] == [[b"a"]]
-    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"b"]]
     with pytest.raises(trio.BrokenResourceError):
         await wire.send_all(b"x")
-
-
-async def test_a_consumer_that_left_is_an_error(wire: Wire, server_frame: Build) -> None:
-    """Frames that nobody takes are not dropped in silence."""
-    wire.reads.close()
-    await wire.send_all(server_frame(b"a"))
-    with pytest.raises(trio.BrokenResourceError):
-        await wire.stream.receive_some()
-    assert [received.frames for received in wire.stream.take_undelivered()] == [[b"a"]]
 
 
 async def test_any_byte_is_a_sign_of_life(
@@ -217,16 +227,20 @@ class Client:
     """What a session has of its connection."""
 
     def __init__(
-        self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream, reads: Reads
+        self,
+        websocket: trio_websocket.WebSocketConnection,
+        stream: FrameStream,
+        consumer: Consumer,
     ) -> None:
         self.websocket = websocket
         self.stream = stream
-        self._reads = reads
+        self._consumer = consumer
 
     async def next_frames(self, count: int) -> list[bytes]:
         frames: list[bytes] = []
         while len(frames) < count:
-            frames += (await self._reads.receive()).frames
+            await self._consumer.wait_read()
+            frames += self._consumer.frames()
         return frames
 
     async def close_reason(self) -> trio_websocket.CloseReason:
@@ -236,8 +250,8 @@ class Client:
         assert closed.value.reason is not None
         return closed.value.reason
 
-    async def rest(self) -> list[bytes]:
-        return [frame async for received in self._reads for frame in received.frames]
+    def rest(self) -> list[bytes]:
+        return self._consumer.frames()
 
 
 @asynccontextmanager
@@ -250,22 +264,25 @@ async def _listening(serve: Serve) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _connected(
-    serve: Serve, *, capacity: int = 16, limit: int = LIMIT
-) -> AsyncIterator[Client]:
+async def _connected(serve: Serve, *, room: int = 16, limit: int = LIMIT) -> AsyncIterator[Client]:
     with trio.fail_after(10):
         async with _listening(serve) as url, trio.open_nursery() as nursery:
             stream = await connect_stream(url, ssl.create_default_context())
-            frames_to, reads = trio.open_memory_channel[Read](capacity)
-            async with reads:
-                websocket, frame_stream = await open_websocket(
-                    nursery, stream, url, frames_to, max_message_bytes=limit, now_us=Ticks()
-                )
-                try:
-                    yield Client(websocket, frame_stream, reads)
-                finally:
-                    nursery.cancel_scope.cancel()
-                    await trio.aclose_forcefully(frame_stream)
+            consumer = Consumer(room)
+            websocket, frame_stream = await open_websocket(
+                nursery,
+                stream,
+                url,
+                consumer.take,
+                consumer.wait_room,
+                max_message_bytes=limit,
+                now_us=Ticks(),
+            )
+            try:
+                yield Client(websocket, frame_stream, consumer)
+            finally:
+                nursery.cancel_scope.cancel()
+                await trio.aclose_forcefully(frame_stream)
 
 
 class FakeExchange:
@@ -310,15 +327,15 @@ async def test_messages_and_pings_of_a_real_server() -> None:
             await websocket.send_message(b"binary %d" % number)
         await websocket.aclose(1001, "bye")
 
-    async with _connected(FakeExchange(script), capacity=200) as client:
+    async with _connected(FakeExchange(script), room=200) as client:
         reason = await client.close_reason()
-        frames = await client.rest()
+        frames = client.rest()
     assert (reason.code, reason.reason) == (1001, "bye")
     assert frames == [f"{kind} {n}".encode() for n in range(100) for kind in ("text", "binary")]
 
 
-async def test_a_ping_is_answered_while_the_channel_is_full() -> None:
-    """A ping behind data that fills the channel gets its pong without anyone taking data."""
+async def test_a_ping_is_answered_while_there_is_no_room() -> None:
+    """A ping behind data that leaves no room gets its pong without anyone taking data."""
     answered = trio.Event()
 
     async def script(websocket: trio_websocket.WebSocketConnection, _: trio.abc.Stream) -> None:
@@ -326,7 +343,7 @@ async def test_a_ping_is_answered_while_the_channel_is_full() -> None:
         await websocket.ping()
         answered.set()
 
-    async with _connected(FakeExchange(script), capacity=1) as client:
+    async with _connected(FakeExchange(script), room=1) as client:
         await answered.wait()
         assert await client.next_frames(1) == [b"data"]
 
@@ -429,7 +446,7 @@ async def test_a_connection_that_breaks_is_1006(server_frame: Build) -> None:
 
     async with _connected(FakeExchange(script)) as client:
         assert (await client.close_reason()).code == 1006
-        assert await client.rest() == [b"whole"]
+        assert client.rest() == [b"whole"]
 
 
 # Handshakes that fail.
@@ -511,7 +528,7 @@ async def test_an_answer_that_is_none(answer: bytes, reason: str, text: str) -> 
 async def test_a_cancelled_handshake_closes_its_ends() -> None:
     """With a silent server the deadline is the caller's, and it leaves nothing open."""
     ours, theirs = trio.testing.memory_stream_pair()
-    frames_to, reads = trio.open_memory_channel[Read](1)
+    consumer = Consumer(1)
 
     async def cancel_once_asked(scope: trio.CancelScope) -> None:
         await theirs.receive_some()
@@ -522,14 +539,18 @@ async def test_a_cancelled_handshake_closes_its_ends() -> None:
         with trio.CancelScope() as scope:
             nursery.start_soon(cancel_once_asked, scope)
             await open_websocket(
-                nursery, ours, "ws://x/", frames_to, max_message_bytes=LIMIT, now_us=Ticks()
+                nursery,
+                ours,
+                "ws://x/",
+                consumer.take,
+                consumer.wait_room,
+                max_message_bytes=LIMIT,
+                now_us=Ticks(),
             )
         assert scope.cancelled_caught
-    with pytest.raises(trio.EndOfChannel):
-        reads.receive_nowait()
+    assert consumer.reads == []
     with pytest.raises(trio.BrokenResourceError):
         await theirs.send_all(b"x")
-    reads.close()
 
 
 @pytest.mark.parametrize(
@@ -544,11 +565,10 @@ async def test_a_cancelled_handshake_closes_its_ends() -> None:
 async def test_the_host_header(url: str, host: bytes) -> None:
     """The port is named unless it is the scheme's own; IPv6 has its brackets."""
     ours, theirs = trio.testing.memory_stream_pair()
-    frames_to, reads = trio.open_memory_channel[Read](1)
-    with reads:
-        async with trio.open_nursery() as nursery:
-            shake = partial(open_websocket, max_message_bytes=LIMIT, now_us=Ticks())
-            nursery.start_soon(shake, nursery, ours, url, frames_to)
-            request = bytes(await theirs.receive_some())
-            nursery.cancel_scope.cancel()
+    consumer = Consumer(1)
+    async with trio.open_nursery() as nursery:
+        shake = partial(open_websocket, max_message_bytes=LIMIT, now_us=Ticks())
+        nursery.start_soon(shake, nursery, ours, url, consumer.take, consumer.wait_room)
+        request = bytes(await theirs.receive_some())
+        nursery.cancel_scope.cancel()
     assert b"\r\nHost: " + host + b"\r\n" in request

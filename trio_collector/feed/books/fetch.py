@@ -18,7 +18,7 @@ from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Batch, Stream
 from trio_collector.exchanges.adapter import Adapter, Subscription
 from trio_collector.feed.context import FeedContext
-from trio_collector.feed.end_reason import BANNED, parse_retry_after
+from trio_collector.feed.wire.end_reason import BANNED, parse_retry_after
 from trio_collector.telemetry import metrics
 
 log = structlog.get_logger(__name__)

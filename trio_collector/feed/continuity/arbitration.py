@@ -1,20 +1,20 @@
-"""Which messages are kept while several sessions carry the same topics.
+"""Line arbitration: which messages are kept while several sessions carry the same topics.
 
-In a handover, and always where a market is received twice, most messages come more than once. The
-stream on disk should have each of them once, and lose none if a session is lost. Every session has
-a *lane*; what it reads is judged there.
+In a handover, and always where a market is received over two lines, most messages come more than
+once. The stream on disk has each of them once, and loses none if a session is lost. Every session
+is a *source*; what it reads is judged here.
 
-* Where the exchange's ids are alike on every connection, a message whose id came over another lane
-  is a repetition and dropped; the rest is kept as it comes, from whichever lane is first. The
-  streams are checked for holes together: what one lane skips another may bring a moment later, so
-  a hole is told only when nobody has filled it for GRACE_S.
-* Where they are not, nothing tells that two messages are the same. One lane *leads* a topic and is
-  kept; the others hold back what they read since the leader was last heard, and a little more. When
-  the leader leaves, or brings nothing while another does, the next one leads and what it held back
-  is kept: some rows come twice then, and none is missing. A gap counts on the lane that leads.
-* A message that starts a book afresh is kept from every lane: it resets what a reader has built.
+* Where the exchange's ids are the same on every connection, a message whose id came from another
+  source is a copy and dropped; the rest is kept as it comes, from whichever source is first. The
+  ids are checked together: what one source skips another may bring a moment later, so a gap is
+  reported only when nobody has filled it for GRACE_S.
+* Where they are not, nothing tells that two messages are the same. One source *leads* a topic and
+  is kept; the others hold back what they read since the leader was last heard, and a little more.
+  When the leader leaves, or brings nothing while another does, the next one leads and what it held
+  back is kept: some rows come twice then, and none is missing. A gap counts on the source that leads.
+* A message that starts a book afresh is kept from every source: it resets what a reader has built.
 
-With one lane nothing is judged. Times are monotonic, in seconds.
+With one source nothing is judged. Times are monotonic, in seconds.
 """
 
 import enum
@@ -27,8 +27,8 @@ from trio_collector.events import Batch, ConnectionSequence, DataType, Event, St
 from trio_collector.feed.continuity.pending_gaps import PendingGap, PendingGaps
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceChecker
 
-# How long another lane may take to bring what one has skipped: ways to an exchange differ by
-# fractions of a second; a lane that stalls for longer is found by its silence.
+# How long another source may take to bring what one has skipped: paths to an exchange differ by
+# fractions of a second; a source that stalls for longer is found by its silence.
 GRACE_S = 2.0
 
 # What is held back reaches this far behind the leader's latest data ...
@@ -37,7 +37,7 @@ MARGIN_S = 2.0
 LATE_S = 3.0
 
 # Ids to know a repetition by, for each topic: twice as many at most, and 0.3 MB. The fastest streams
-# have some 1000 messages a second, and a lane that is further behind only makes rows too many.
+# have some 1000 messages a second; a source that is further behind yields copies, never a loss.
 IDS = 1024
 
 
@@ -45,8 +45,8 @@ class Verdict(enum.Enum):
     """What becomes of a message."""
 
     KEEP = enum.auto()
-    DROP = enum.auto()  # it came over another lane before
-    HOLD = enum.auto()  # another lane leads
+    DROP = enum.auto()  # it came over another source before
+    HOLD = enum.auto()  # another source leads
 
 
 class Held(NamedTuple):
@@ -58,7 +58,7 @@ class Held(NamedTuple):
 
 
 class LineArbiter:
-    """The lanes of one connection's topics.
+    """The sources of one connection's topics.
 
     `global_ids` names the data types whose ids are alike on every connection; `contiguous_ids` those
     whose ids leave no number out.
@@ -76,25 +76,26 @@ class LineArbiter:
         self.continuity = SequenceChecker(
             contiguous_ids
         )  # of the streams whose ids outlive a connection
-        self._sources: list[ArbiterInput] = []
-        self._leaders: dict[Topic, ArbiterInput] = {}
+        self._sources: list[ArbiterSource] = []
+        self._leaders: dict[Topic, ArbiterSource] = {}
         self._led_at: dict[Topic, float] = {}  # when the leader was heard
         self._seen: dict[Topic, _SeenIds] = {}
         self._pending = PendingGaps(contiguous_ids)
 
     @property
     def is_shared(self) -> bool:
-        """Whether there is more than one lane, so that messages are judged."""
+        """Whether there is more than one source, so that messages are judged."""
         return len(self._sources) > 1
 
-    def open_input(self, nudge: Callable[[], None]) -> "ArbiterInput":
-        """Return the lane of a new session; nothing of it counts before it has entered.
+    def open_source(self, on_release: Callable[[], None]) -> "ArbiterSource":
+        """Return the input of a new session; nothing of it counts before it has entered.
 
-        `nudge` is called when it has something to release though nothing was read.
+        `on_release` is called when the end of another session has released something, or has left
+        gaps that nobody fills any more.
         """
-        return ArbiterInput(self, nudge)
+        return ArbiterSource(self, on_release)
 
-    def enter(self, source: "ArbiterInput") -> None:
+    def enter(self, source: "ArbiterSource") -> None:
         """Let `source` take part; the one that was alone until now leads."""
         self._sources.append(source)
         if len(self._sources) == 2:
@@ -103,7 +104,7 @@ class LineArbiter:
             self._leaders = dict.fromkeys(first.topics, first)
             self._led_at = dict.fromkeys(first.topics, self.now())
 
-    def leave(self, source: "ArbiterInput") -> bool:
+    def leave(self, source: "ArbiterSource") -> bool:
         """Let `source` go; return whether it was the last one."""
         if source not in self._sources:
             return not self._sources
@@ -119,20 +120,21 @@ class LineArbiter:
         else:
             for topic in led:
                 self.lead(topic, heir)
+        heir.on_release()
         return False
 
-    def lead(self, topic: Topic, source: "ArbiterInput") -> None:
+    def lead(self, topic: Topic, source: "ArbiterSource") -> None:
         """Let `source` lead `topic` from now on."""
         self._leaders[topic] = source
         self._led_at[topic] = self.now()
         source.release(topic)
 
-    def leads(self, topic: Topic, source: "ArbiterInput") -> bool:
+    def leads(self, topic: Topic, source: "ArbiterSource") -> bool:
         """Return whether `source` leads `topic`; it does where nobody else does."""
         return self._leaders.setdefault(topic, source) is source
 
     def heard(self, topic: Topic) -> None:
-        """Note data of the lane that leads `topic`."""
+        """Note data of the source that leads `topic`."""
         self._led_at[topic] = self.now()
 
     def led_at(self, topic: Topic) -> float:
@@ -140,7 +142,7 @@ class LineArbiter:
         return self._led_at.get(topic, 0.0)
 
     def judge_by_id(
-        self, source: "ArbiterInput", topic: Topic, event: Event, at_us: int
+        self, source: "ArbiterSource", topic: Topic, event: Event, at_us: int
     ) -> Verdict:
         """Return what becomes of a message whose id is alike on every connection."""
         seen = self._seen.get(topic)
@@ -158,24 +160,24 @@ class LineArbiter:
         return Verdict.KEEP
 
     def take_gaps(self) -> list[PendingGap]:
-        """Return the holes that nobody is going to fill any more."""
+        """Return the gaps that nobody is going to fill any more."""
         return self._pending.take(self.now() - GRACE_S if self.is_shared else math.inf)
 
 
-class ArbiterInput:
+class ArbiterSource:
     """One session's part; `topics` are those that it asks for."""
 
-    def __init__(self, arbiter: LineArbiter, nudge: Callable[[], None]) -> None:
+    def __init__(self, arbiter: LineArbiter, on_release: Callable[[], None]) -> None:
         self.topics: list[Topic] = []
         self._arbiter = arbiter
-        self._nudge = nudge
+        self.on_release = on_release
         self._own = SequenceChecker(arbiter.contiguous_ids)
         self._held: dict[Topic, deque[Held]] = {}
         self._released: list[Held] = []
 
     @property
     def is_shared(self) -> bool:
-        """Whether there is another lane, so that messages are judged."""
+        """Whether there is another source, so that messages are judged."""
         return self._arbiter.is_shared
 
     def enter(self, topics: Iterable[Topic]) -> None:
@@ -192,7 +194,7 @@ class ArbiterInput:
         return self._arbiter.leave(self)
 
     def own(self, topics: Iterable[Topic]) -> list[Topic]:
-        """Return those of `topics` that are missing what this lane misses."""
+        """Return those of `topics` that are missing what this source misses."""
         if not self.is_shared:
             return list(topics)
         return [
@@ -202,7 +204,7 @@ class ArbiterInput:
         ]
 
     def continuity_of(self, data_type: DataType) -> SequenceChecker:
-        """Return what checks the ids of `data_type` while this lane is the only one."""
+        """Return what checks the ids of `data_type` while this source is the only one."""
         return self._arbiter.continuity if data_type in self._arbiter.global_ids else self._own
 
     def reached(self, topic: Topic) -> int | None:
@@ -214,7 +216,7 @@ class ArbiterInput:
         return self._own.check_connection(sequence)
 
     def judge(self, event: Event, at_us: int) -> tuple[Verdict, Gap | Duplicate | None]:
-        """Return what becomes of `event`, read at `at_us`, and what its ids prove of this lane."""
+        """Return what becomes of `event`, read at `at_us`, and what its ids prove of this source."""
         topic = Topic(event.symbol, event.data_type)
         if event.data_type in self._arbiter.global_ids:
             if event.is_reset:
@@ -246,13 +248,11 @@ class ArbiterInput:
     def release(self, topic: Topic) -> None:
         """Let what is held back of `topic` be kept."""
         self._released += self._held.pop(topic, ())
-        self._nudge()
 
     def release_all(self) -> None:
         """Let everything that is held back be kept."""
         for topic in list(self._held):
             self.release(topic)
-        self._nudge()  # for holes that nobody fills now
 
     def take_released(self) -> list[Held]:
         """Return what is to be kept after all, in its order."""
@@ -260,21 +260,21 @@ class ArbiterInput:
         return released
 
     def take_gaps(self) -> list[PendingGap]:
-        """Return the holes that no lane is going to fill any more."""
+        """Return the gaps that no source is going to fill any more."""
         return self._arbiter.take_gaps()
 
 
 class _SeenIds:
-    """The latest ids of a topic, and over which lane each came first."""
+    """The latest ids of a topic, and over which source each came first."""
 
     def __init__(self) -> None:
-        self._new: dict[str, ArbiterInput] = {}
-        self._old: dict[str, ArbiterInput] = {}
+        self._new: dict[str, ArbiterSource] = {}
+        self._old: dict[str, ArbiterSource] = {}
 
-    def is_first(self, sequence_id: str, source: ArbiterInput) -> bool:
-        """Note an id; return whether no other lane has brought it.
+    def is_first(self, sequence_id: str, source: ArbiterSource) -> bool:
+        """Note an id; return whether no other source has brought it.
 
-        The same lane may bring it again: some exchanges repeat an id on purpose.
+        The same source may bring it again: some exchanges repeat an id on purpose.
         """
         first = self._new.get(sequence_id) or self._old.get(sequence_id)
         if first is not None:

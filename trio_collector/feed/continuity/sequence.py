@@ -46,6 +46,17 @@ class Duplicate(NamedTuple):
     got: int
 
 
+class SequenceFinding(NamedTuple):
+    """What the ids say about `topic`; about the whole connection where that is None.
+
+    `at_us` is when it was found, if that was not with the rows that it comes with.
+    """
+
+    topic: Topic | None
+    finding: Gap | Duplicate
+    at_us: int | None = None
+
+
 class _Covered(msgspec.Struct, gc=False):
     """What a stream has covered since it last started afresh: behind `after`, up to `last_id`."""
 

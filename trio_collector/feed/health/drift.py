@@ -17,11 +17,12 @@ told, and in how many are remembered. All sessions with one exchange share one o
 """
 
 import re
+from collections.abc import Set
 from typing import NamedTuple
 
 import orjson
 
-from trio_collector.events import DataType, UnknownMessage
+from trio_collector.events import DataType, Topic, UnknownMessage
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.feed.decoder import Decoded
 from trio_collector.feed.health.mix import Mix
@@ -59,9 +60,14 @@ class Drift:
         self._unsampled = 0
         self._sample_at = now
 
-    def note(self, rows: Decoded, now: float) -> list[News]:
-        """Take note of what came with one read; return what is to be told."""
+    def note(self, rows: Decoded, now: float, live: Set[Topic] = frozenset()) -> list[News]:
+        """Take note of what came with one read; return what is to be told.
+
+        `live` are the topics of which it brought a session's first data.
+        """
         news: list[News] = []
+        if live:
+            self._look_at_first(rows, live, news)
         count = self._mix.count
         for batch in rows.batches:
             count(batch.stream.data_type, len(batch.frames))
@@ -78,6 +84,11 @@ class Drift:
             return []
         unknown = field_names(frame) - self._known
         return [each for name in sorted(unknown) for each in self._note_field(name)]
+
+    def _look_at_first(self, rows: Decoded, live: Set[Topic], news: list[News]) -> None:
+        for batch in rows.batches:
+            if batch.frames and batch.stream.topic in live:
+                news += self.look(batch.frames[0])
 
     def _note_kinds(self, rows: Decoded, news: list[News]) -> None:
         for control in rows.controls:

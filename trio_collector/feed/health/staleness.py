@@ -1,10 +1,10 @@
 """How long each topic of a session has been silent.
 
-A topic is *stale* when it had no data for as long as its rhythm allows, counted from the session's
+A topic is *stale* when it had no data for as long as its timeout allows, counted from the session's
 start, or from its request, while there was none: so one deadline finds a feed that died and one
 that never began. Each silence is reported once; data ends it.
 
-What a topic is used to is learned by its rhythm, which outlives the session.
+What a topic is used to is learned by its timeout, which outlives the session.
 """
 
 import math
@@ -24,13 +24,13 @@ class StaleTopic(NamedTuple):
 
 
 class _TopicTimer:
-    """The data clock of one topic."""
+    """How long one topic has been silent."""
 
     __slots__ = ("has_begun", "is_stale", "latest", "timeout")
 
     def __init__(self, timeout: AdaptiveTimeout, latest: float) -> None:
         self.timeout = timeout
-        self.latest = latest  # less the pauses until then
+        self.latest = latest
         self.has_begun = False
         self.is_stale = False
 
@@ -40,65 +40,59 @@ class _TopicTimer:
 
 
 class Staleness:
-    """The data clocks of one session's topics; `now` is monotonic, in seconds."""
+    """The timers of one session's topics; `now` is a listening time, in seconds."""
 
     def __init__(
         self, topics: Iterable[Topic], timeouts: Mapping[Topic, AdaptiveTimeout], now: float
     ) -> None:
-        self._paused_s = 0.0
-        self._clocks = {topic: _TopicTimer(timeouts[topic], now) for topic in topics}
+        self._timers = {topic: _TopicTimer(timeouts[topic], now) for topic in topics}
 
     def restart(self, now: float) -> None:
         """Count every silence from `now` on."""
-        for clock in self._clocks.values():
-            clock.latest = now - self._paused_s
+        for timer in self._timers.values():
+            timer.latest = now
 
     def asked(self, topic: Topic, now: float) -> None:
         """Count the silence of `topic` from `now` on, when it is asked for.
 
         If it was stale, it is being asked for again: what comes next opens it, and is no sign that
-        it was merely quiet. A topic that has data keeps its clock.
+        it was merely quiet. A topic that has data keeps its time.
         """
-        clock = self._clocks.get(topic)
-        if clock is not None and (clock.is_stale or not clock.has_begun):
-            clock.has_begun = False
-            clock.latest = now - self._paused_s
-
-    def pause(self, pause_s: float) -> None:
-        """Leave the latest `pause_s` seconds out of every silence."""
-        self._paused_s += pause_s
+        timer = self._timers.get(topic)
+        if timer is not None and (timer.is_stale or not timer.has_begun):
+            timer.has_begun = False
+            timer.latest = now
 
     def heard(self, topic: Topic, now: float) -> None:
         """Note data of `topic`."""
-        clock = self._clocks.get(topic)
-        if clock is None:
+        timer = self._timers.get(topic)
+        if timer is None:
             return
-        latest = now - self._paused_s
-        if clock.has_begun:
-            clock.timeout.heard(latest - clock.latest, now)
+        if timer.has_begun:
+            timer.timeout.heard(now - timer.latest, now)
         else:
-            clock.timeout.began(latest - clock.latest, now)
-            clock.has_begun = True
-        clock.latest = latest
-        clock.is_stale = False
+            timer.timeout.began(now - timer.latest, now)
+            timer.has_begun = True
+        timer.latest = now
+        timer.is_stale = False
 
     def forget(self, topic: Topic) -> None:
         """Stop watching `topic`: the exchange refused it."""
-        self._clocks.pop(topic, None)
+        self._timers.pop(topic, None)
 
     def judge(self, now: float) -> list[StaleTopic]:
         """Return the topics whose silence has become too long since the last call."""
         found = []
-        for topic, clock in self._clocks.items():
-            if not clock.is_stale and now >= self._deadline(clock):
-                clock.is_stale = True
-                found.append(StaleTopic(topic, clock.limit_s, clock.has_begun))
-                clock.timeout.missed(now - self._paused_s - clock.latest, now)
+        for topic, timer in self._timers.items():
+            if not timer.is_stale and now >= self._deadline(timer):
+                timer.is_stale = True
+                found.append(StaleTopic(topic, timer.limit_s, timer.has_begun))
+                timer.timeout.missed(now - timer.latest, now)
         return found
 
     def is_total(self) -> bool:
         """Whether no topic that is watched has had data in time."""
-        return all(clock.is_stale for clock in self._clocks.values())
+        return all(timer.is_stale for timer in self._timers.values())
 
     def next_deadline(self) -> float:
         """Return when the next topic becomes stale, if nothing is heard; inf if none can.
@@ -106,10 +100,10 @@ class Staleness:
         Data may bring it nearer: a limit that is learned falls. Look again every `REVIEW_S`.
         """
         return min(
-            (self._deadline(clock) for clock in self._clocks.values() if not clock.is_stale),
+            (self._deadline(timer) for timer in self._timers.values() if not timer.is_stale),
             default=math.inf,
         )
 
-    def _deadline(self, clock: _TopicTimer) -> float:
+    def _deadline(self, timer: _TopicTimer) -> float:
         # Compared with `now` as it is: a difference could be rounded to just below the limit.
-        return clock.latest + clock.limit_s + self._paused_s
+        return timer.latest + timer.limit_s

@@ -9,7 +9,7 @@ import trio_websocket
 import wsproto.utilities
 
 from trio_collector.errors import SessionEnded, leaves_of
-from trio_collector.feed.end_reason import (
+from trio_collector.feed.wire.end_reason import (
     NO_CLOSE_FRAME,
     EndReason,
     connection_closed,

@@ -12,7 +12,7 @@ import trio_websocket
 
 from trio_collector.errors import SessionEnded
 from trio_collector.exchanges.adapter import Keepalive
-from trio_collector.feed.end_reason import EndReason
+from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.feed.wire.failures import closed_session
 
 # A small message that does not leave in this time never will: the peer has stopped reading.

@@ -1,16 +1,16 @@
 """The stream below trio-websocket: data messages leave it sideways, in batches.
 
     exchange ──▶ TCP ──▶ TLS ──▶ FrameStream ──control──▶ trio-websocket
-                                      └──Received──▶ memory channel ──▶ the session
+                                      └──Read──▶ on_read, the session
 
-trio-websocket reads a `FrameStream` as it would read the socket, and sees a connection on which
-nothing but control frames ever comes. What one read of the socket brought is one `Read`.
+trio-websocket reads a `FrameStream` as it would read the socket (it calls `receive_some`), and sees
+a connection on which nothing but control frames ever comes. What one read of the socket brought is
+one `Read`, handed over by a plain call before anything else happens, so that cancelling loses
+nothing that was read.
 
-* Control bytes are handed on before data waits for room in the channel, so that a ping is answered
-  while the session is busy. Data that found no room is kept, and waited for at the next call,
-  before anything else is read: the kernel's buffers fill, and TCP slows the exchange down.
-* At the end of the connection, in peace or not, the channel is closed behind the last data.
-* Cancelling loses nothing that was read: see `FrameStream.take_undelivered`.
+Before the next read `wait_room` is awaited: with a writer that has no room the kernel's buffers
+fill, and TCP slows the exchange down. Control bytes are handed on before that, so that a ping is
+answered while rows wait.
 """
 
 import urllib.parse
@@ -51,42 +51,43 @@ class Read(NamedTuple):
 class FrameStream(trio.abc.Stream):
     """A connected stream for trio-websocket, without its data messages.
 
-    Owns `stream` and `frames_to`. `latest_read` is the trio time at which bytes of any kind came
-    last, that of the making before there were any.
+    Owns `stream`. `latest_read` is the trio time at which bytes of any kind came last, that of the
+    making before there were any.
     """
 
     def __init__(
         self,
         stream: trio.abc.Stream,
-        frames_to: trio.MemorySendChannel[Read],
+        on_read: Callable[[Read], None],
+        wait_room: Callable[[], Awaitable[None]],
         *,
         max_message_bytes: int,
         now_us: Callable[[], int],
     ) -> None:
         self.latest_read = trio.current_time()
         self._stream = stream
-        self._frames_to = frames_to
+        self._on_read = on_read
+        self._wait_room = wait_room
         self._now_us = now_us
         self._splitter = FrameSplitter(max_message_bytes)
-        self._undelivered: Read | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return control bytes, b"" at the end of the connection.
 
         Returns all there are whatever `max_bytes` says; at most one read's, and one message's that
-        turned out irregular. Raises BrokenResourceError if the connection broke or the consumer of
-        the frames left, ClosedResourceError if either was closed here, and before the handshake is
-        complete SessionEnded or ConnectionRejected. Cancelling leaves all of it usable.
+        turned out irregular. Raises BrokenResourceError if the connection broke,
+        ClosedResourceError if it was closed here, and before the handshake is complete SessionEnded
+        or ConnectionRejected. Cancelling leaves it usable.
         """
         while True:
-            await self._deliver()
+            await self._wait_room()
             data = await self._read()
             received_us = self._now_us()
             if not data:
                 return b""
             frames, control = self._splitter.feed(data)
             if frames:
-                self._offer(Read(received_us, frames))
+                self._on_read(Read(received_us, frames))
             if control:
                 return control
 
@@ -103,46 +104,19 @@ class FrameStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close the connection and the channel; data that found no room can still be taken."""
-        self._frames_to.close()
+        """Close the connection."""
         await self._stream.aclose()
 
-    def take_undelivered(self) -> list[Read]:
-        """Return what was read and found no room in the channel; nothing the second time.
-
-        After a cancelled `receive_some`, or `aclose`, all that was ever read is, in this order: in
-        the channel, here, and the start of one unfinished message, which is no frame. What the
-        kernel and the TLS layer hold was not read.
-        """
-        undelivered, self._undelivered = self._undelivered, None
-        return [] if undelivered is None else [undelivered]
-
-    async def _deliver(self) -> None:
-        """Wait until what found no room has found it."""
-        if self._undelivered is not None:
-            await self._frames_to.send(self._undelivered)
-            self._undelivered = None
-
-    def _offer(self, received: Read) -> None:
-        try:
-            self._frames_to.send_nowait(received)
-        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            # The next call waits for room, or says that there will be none.
-            self._undelivered = received
-
     async def _read(self) -> bytes | bytearray:
-        """Return what the connection brings next; close the channel at its end."""
+        """Return what the connection brings next; b"" at its end."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self._frames_to.close()
-            if isinstance(exc, trio.BrokenResourceError):
-                self._check_handshake()
+        except trio.BrokenResourceError:
+            self._check_handshake()
             raise
         if data:
             self.latest_read = trio.current_time()
         else:
-            self._frames_to.close()
             self._check_handshake()
         return data
 
@@ -163,7 +137,8 @@ async def open_websocket(
     nursery: trio.Nursery,
     stream: trio.abc.Stream,
     url: str,
-    frames_to: trio.MemorySendChannel[Read],
+    on_read: Callable[[Read], None],
+    wait_room: Callable[[], Awaitable[None]],
     *,
     max_message_bytes: int,
     now_us: Callable[[], int],
@@ -177,11 +152,11 @@ async def open_websocket(
 
     Raises trio_websocket.ConnectionRejected for another status than 101 (its `body` is None where
     that was cut short), SessionEnded `stream_ended` if the connection ends before it is answered,
-    and `protocol_error` if the answer is not that of a WebSocket server. `stream` and `frames_to`
-    belong to the FrameStream; they are closed if this raises or is cancelled.
+    and `protocol_error` if the answer is not that of a WebSocket server. `stream` belongs to the
+    FrameStream; it is closed if this raises or is cancelled.
     """
     frame_stream = FrameStream(
-        stream, frames_to, max_message_bytes=max_message_bytes, now_us=now_us
+        stream, on_read, wait_room, max_message_bytes=max_message_bytes, now_us=now_us
     )
     wrap = partial(
         trio_websocket.wrap_client_stream,

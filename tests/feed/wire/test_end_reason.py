@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_collector.feed.end_reason import (
+from trio_collector.feed.wire.end_reason import (
     LONGEST_RETRY_AFTER_S,
     EndReason,
     connection_closed,
