@@ -22,7 +22,7 @@ from trio_collector.config.settings import AwsSection, CollectorSection, Config,
 from trio_collector.disk import LocalDisk
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.feed.context import FeedContext
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.format.journal_reader import open_journal
 from trio_collector.simulator import Simulation, Simulator
 from trio_collector.writer.task import run_writer

@@ -18,7 +18,7 @@ from trio_collector.config.settings import Config
 from trio_collector.events import DataType, Stream
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.feed import line
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.simulator import Simulation, Simulator
 from trio_collector.telemetry.live_state import LiveState
 

@@ -21,9 +21,9 @@ from trio_collector.exchanges import create_adapter
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.context import FeedContext, LineContext
 from trio_collector.feed.continuity.arbitration import LineArbiter
-from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
-from trio_collector.feed.plan import ConnectionPlan, plan_connections
+from trio_collector.feed.planning.connections import ConnectionPlan, plan_connections
 from trio_collector.feed.session import Session
 from trio_collector.feed.wire.end_reason import EndReason
 

@@ -30,10 +30,10 @@ from trio_collector.events import Batch
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.coinbase_jwt import Signer, read_credentials
 from trio_collector.feed.context import FeedContext
-from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
-from trio_collector.feed.plan import ConnectionPlan, plan_connections
-from trio_collector.feed.start_up_time import room_problems
+from trio_collector.feed.planning.connections import ConnectionPlan, plan_connections
+from trio_collector.feed.planning.start_up_time import room_problems
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics

@@ -25,7 +25,7 @@ from trio_collector.exchanges.adapter import (
     Subscription,
     topic_of,
 )
-from trio_collector.feed import plan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.frames import FrameSplitter
 
 # The accept token is not checked by the splitter.
@@ -287,13 +287,13 @@ class ScriptedAdapter:
 
 
 @pytest.fixture(scope="session")
-def make_connection() -> Callable[..., plan.ConnectionPlan]:
+def make_connection() -> Callable[..., ConnectionPlan]:
     """Make a connection to a scripted exchange: `make_connection("trade btc", sends_acks=False)`."""
 
-    def make(*topics: str, data_timeout_s: float = 90.0, **traits: Any) -> plan.ConnectionPlan:
+    def make(*topics: str, data_timeout_s: float = 90.0, **traits: Any) -> ConnectionPlan:
         feeds = {"trade": FeedType.TRADES, "orderbook": FeedType.ORDERBOOK}
         named = [topic.split() for topic in topics or ("trade btc",)]
         subscriptions = tuple(Subscription(symbol, feeds[kind]) for kind, symbol in named)
-        return plan.ConnectionPlan("feed", ScriptedAdapter(**traits), subscriptions, data_timeout_s)
+        return ConnectionPlan("feed", ScriptedAdapter(**traits), subscriptions, data_timeout_s)
 
     return make

@@ -19,7 +19,7 @@ from trio_collector.events import (
 from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
 from trio_collector.feed.decoder import CONNECTION, FrameDecoder
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 
 MakeConnection = Callable[..., ConnectionPlan]
 

@@ -16,7 +16,7 @@ from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.decoder import FrameDecoder
 from trio_collector.feed.monitor import ACK_S, SETTLE_S, SessionMonitor
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics

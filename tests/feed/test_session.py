@@ -24,10 +24,10 @@ from trio_collector.exchanges.adapter import Keepalive, Limits, Rate
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.context import FeedContext, LineContext
 from trio_collector.feed.continuity.arbitration import LineArbiter
-from trio_collector.feed.health.drift import Drift
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.monitor import ACK_S
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.sender import READS_WAITING
 from trio_collector.feed.session import (
     AGE_MARGIN_S,

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
-from trio_collector.feed.health.drift import News
+from trio_collector.feed.drift import News
 from trio_collector.feed.health.staleness import StaleTopic
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics

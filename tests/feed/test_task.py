@@ -26,7 +26,7 @@ from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.continuity.sequence import Gap
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.line import HANDOVER_S, HEALTHY_S
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics

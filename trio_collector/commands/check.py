@@ -8,8 +8,8 @@ from rich.table import Table
 
 from trio_collector.config.settings import Config
 from trio_collector.errors import Problem
-from trio_collector.feed.plan import ConnectionPlan
-from trio_collector.feed.start_up_time import in_words, plan_startup, startup_hints
+from trio_collector.feed.planning.connections import ConnectionPlan
+from trio_collector.feed.planning.start_up_time import in_words, plan_startup, startup_hints
 from trio_collector.uploader.probe import ProbeFinding
 
 

@@ -12,10 +12,10 @@ from trio_collector.events import Batch, Topic
 from trio_collector.feed.books.segment_starts import SegmentStarts
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.drift import Drift
 from trio_collector.feed.health.adaptive_timeout import AdaptiveTimeout
-from trio_collector.feed.health.drift import Drift
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.connect import connect_stream
 from trio_collector.feed.wire.http import HttpResponse, http_get
 from trio_collector.telemetry.live_state import LiveState
@@ -37,6 +37,10 @@ class FeedContext(msgspec.Struct, frozen=True):
     segment_starts: SegmentStarts = msgspec.field(default_factory=SegmentStarts)  # of segments
     connect: Callable[[str, ssl.SSLContext], Awaitable[trio.abc.Stream]] = connect_stream
     get: Callable[[str, ssl.SSLContext, int], Awaitable[HttpResponse]] = http_get
+
+    async def http_get(self, url: str) -> HttpResponse:
+        """Return what GET `url` brings, of at most `max_message_bytes`; raises as `get` does."""
+        return await self.get(url, self.ssl_context, self.websocket.max_message_bytes)
 
 
 class LineContext(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ from trio_collector.feed.decoder import Decoded
 from trio_collector.feed.health.adaptive_timeout import AdaptiveTimeout
 from trio_collector.feed.health.breaker import Breaker
 from trio_collector.feed.health.staleness import Staleness
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.subscriptions import Subscriptions
 from trio_collector.feed.wire.end_reason import EndReason
 

@@ -24,6 +24,7 @@ asks for a successor and goes on; the line ends it when the successor carries it
 
 import contextlib
 import math
+import random
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
@@ -33,7 +34,7 @@ import trio_websocket
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
 from trio_collector.feed.actions import Action, End, Fetch, HandOver, Live, Send, TimedOut
-from trio_collector.feed.books.fetch import fetch_book
+from trio_collector.feed.books.fetch import BookFetcher
 from trio_collector.feed.context import LineContext
 from trio_collector.feed.decoder import Decoded, FrameDecoder
 from trio_collector.feed.health.adaptive_timeout import REVIEW_S
@@ -89,10 +90,14 @@ class Session:
             connection, topics, self._source, given.snapshots, given.timeouts, self._clock.now()
         )
         self._sender = BatchSender(given.to_writer, given.feeds.budget, self._log.delivered)
-        self._requests = RequestQueue(
-            self.monitor.subscriptions,
-            self._adapter.limits,
-            given.feeds.exchange_limits[self._adapter.name],
+        limits = given.feeds.exchange_limits[self._adapter.name]
+        self._requests = RequestQueue(self.monitor.subscriptions, self._adapter.limits, limits)
+        self._fetcher = BookFetcher(
+            self._adapter,
+            limits,
+            given.feeds.http_get,
+            given.feeds.now_us,
+            random.Random(given.feeds.random()),
         )
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
         self._planned_end: SessionEnded | None = None
@@ -339,7 +344,7 @@ class Session:
         async for topic in self._fetches:
             reached = self._source.reached(topic)
             subscription = self._connection.topics[topic]
-            row = await fetch_book(self._context, self._adapter, subscription, reached)
+            row = await self._fetcher.fetch(subscription, reached)
             self.monitor.resync.note(topic, row.received_us)
             self._put([row])
 

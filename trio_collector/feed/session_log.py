@@ -17,9 +17,9 @@ from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed import actions
 from trio_collector.feed.actions import Record
 from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
-from trio_collector.feed.health.drift import News
+from trio_collector.feed.drift import News
 from trio_collector.feed.health.staleness import StaleTopic
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.ledger import LedgerEvent, status_batch
 from trio_collector.telemetry import metrics

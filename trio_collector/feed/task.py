@@ -10,7 +10,7 @@ from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.context import FeedContext, LineContext
 from trio_collector.feed.continuity.arbitration import LineArbiter
 from trio_collector.feed.line import Line
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session import Session
 from trio_collector.telemetry import metrics
 

@@ -1,6 +1,6 @@
 """Whole books by HTTP: the right one is a row, whatever else is answered is tried again."""
 
-import ssl
+import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,14 +11,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from trio_collector.budget import ByteBudget
-from trio_collector.config.settings import WebsocketSection
 from trio_collector.events import DataType, Stream
-from trio_collector.exchanges.adapter import Limits, Rate
-from trio_collector.feed.books.fetch import FETCH_S, fetch_book
-from trio_collector.feed.context import FeedContext
+from trio_collector.exchanges.adapter import Adapter, Limits, Rate
+from trio_collector.feed.books.fetch import FETCH_S, BookFetcher
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.http import HttpResponse
 from trio_collector.telemetry import metrics
 
@@ -35,7 +32,7 @@ class Exchange:
         self.limits = Limits(connects=(), topics_per_connection=100, rest_weight=Rate(1000, 60.0))
         self._answers = iter(answers)
 
-    async def get(self, url: str, _ssl_context: ssl.SSLContext, _max_bytes: int) -> HttpResponse:
+    async def get(self, url: str) -> HttpResponse:
         self.asked.append((trio.current_time(), url))
         answer = next(self._answers)
         if isinstance(answer, Exception):
@@ -44,17 +41,9 @@ class Exchange:
             await trio.sleep_forever()
         return answer
 
-    def context(self) -> FeedContext:
-        return FeedContext(
-            websocket=WebsocketSection(),
-            budget=ByteBudget(1),
-            ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            exchange_limits={"scripted": ExchangeLimits(self.limits)},
-            drifts={},
-            stop=trio.Event(),
-            now_us=lambda: 7,
-            random=lambda: 0.5,
-            get=self.get,
+    def fetcher(self, adapter: Adapter) -> BookFetcher:
+        return BookFetcher(
+            adapter, ExchangeLimits(self.limits), self.get, lambda: 7, random.Random(0.5)
         )
 
 
@@ -67,7 +56,7 @@ async def test_a_book(autojump_clock: MockClock, connection: ConnectionPlan) -> 
     """The answer is a row of the book's stream, as it came."""
     exchange = Exchange(BOOK)
     (subscription,) = connection.subscriptions
-    row = await fetch_book(exchange.context(), connection.adapter, subscription, None)
+    row = await exchange.fetcher(connection.adapter).fetch(subscription, None)
     assert row.stream == Stream("scripted", "btc", DataType.ORDERBOOK)
     assert (row.sequence_ids, row.frames, row.received_us) == (["9"], [BOOK.body], 7)
     assert [url for _at, url in exchange.asked] == ["https://exchange.test/book/btc"]
@@ -92,7 +81,7 @@ async def test_what_is_no_use_is_asked_for_again(
     exchange = Exchange(bad, bad, bad, BOOK)
     (subscription,) = connection.subscriptions
     with capture_logs() as entries:
-        row = await fetch_book(exchange.context(), connection.adapter, subscription, 5)
+        row = await exchange.fetcher(connection.adapter).fetch(subscription, 5)
     assert row.sequence_ids == ["9"]
     (entry,) = entries
     assert words in entry["error"]
@@ -109,9 +98,9 @@ async def test_a_ban_is_respected(
 ) -> None:
     """Told to stay away for a while, nobody of this exchange asks or connects before."""
     exchange = Exchange(HttpResponse(status, b"120", b""), BOOK)
-    context = exchange.context()
+    fetcher = exchange.fetcher(connection.adapter)
     (subscription,) = connection.subscriptions
-    await fetch_book(context, connection.adapter, subscription, None)
+    await fetcher.fetch(subscription, None)
     assert exchange.asked[1][0] >= 120
 
 
@@ -121,12 +110,12 @@ async def test_many_books_keep_to_the_weight(
     """All feeds of an exchange together stay below what it allows for requests."""
     exchange = Exchange(*[BOOK] * 100)
     exchange.limits = Limits(connects=(), topics_per_connection=1, rest_weight=Rate(5, 60.0))
-    context = exchange.context()
     connection = make_connection("orderbook btc", rest_url="https://exchange.test/book")
+    fetcher = exchange.fetcher(connection.adapter)
     (subscription,) = connection.subscriptions
     async with trio.open_nursery() as fetches:
         for _ in range(20):
-            fetches.start_soon(fetch_book, context, connection.adapter, subscription, None)
+            fetches.start_soon(fetcher.fetch, subscription, None)
     assert most_within(60.0, [at for at, _url in exchange.asked]) <= 5
     assert len(exchange.asked) == 20
 

@@ -14,7 +14,7 @@ from trio_collector.feed.continuity.arbitration import (
 )
 from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
 from trio_collector.feed.decoder import FrameDecoder
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 
 MakeConnection = Callable[..., ConnectionPlan]
 

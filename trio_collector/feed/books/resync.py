@@ -8,7 +8,7 @@ import math
 
 from trio_collector.events import DataType, Topic
 from trio_collector.feed.books.snapshots import BookSnapshots
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 
 # A whole book comes within a second or two of being asked for, and a request counts on every venue.
 RESYNC_S = 10.0

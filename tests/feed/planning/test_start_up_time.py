@@ -12,8 +12,8 @@ from trio_collector.events import FeedType
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed.limits.exchange_limits import ExchangeLimits
-from trio_collector.feed.plan import ConnectionPlan, plan_connections
-from trio_collector.feed.start_up_time import (
+from trio_collector.feed.planning.connections import ConnectionPlan, plan_connections
+from trio_collector.feed.planning.start_up_time import (
     Startup,
     in_words,
     plan_startup,

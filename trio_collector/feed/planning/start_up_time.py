@@ -17,7 +17,7 @@ from trio_collector.errors import Problem
 from trio_collector.exchanges.adapter import Adapter, Subscription
 from trio_collector.feed.limits.rate_limiter import RateLimiter
 from trio_collector.feed.limits.rate_queue import RateQueue, open_shared_limiter
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 
 # From here on it is worth a word that it could be faster.
 SLOW_S = 60.0

@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Batch, Control, DataType, Heartbeat, Stream, UnknownMessage
 from trio_collector.feed.decoder import Decoded
-from trio_collector.feed.health.drift import (
+from trio_collector.feed.drift import (
     MOST_BYTES,
     MOST_LETTERS,
     MOST_NAMES,
@@ -23,7 +23,7 @@ from trio_collector.feed.health.drift import (
     field_names,
 )
 from trio_collector.feed.health.mix import LEAST_MESSAGES, WINDOW_S, WINDOWS_TO_LEARN
-from trio_collector.feed.plan import ConnectionPlan
+from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.telemetry import metrics
 
 MakeDrift = Callable[..., Drift]

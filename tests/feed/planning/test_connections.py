@@ -10,7 +10,11 @@ from trio_collector.errors import ConfigError
 from trio_collector.events import DataType, FeedType, Stream, Topic
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Limits, Subscription
-from trio_collector.feed.plan import TIMEOUTS_TO_STALE, ConnectionPlan, plan_connections
+from trio_collector.feed.planning.connections import (
+    TIMEOUTS_TO_STALE,
+    ConnectionPlan,
+    plan_connections,
+)
 
 BOTH = (FeedType.ORDERBOOK, FeedType.TRADES)
 
