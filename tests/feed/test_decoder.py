@@ -1,11 +1,10 @@
 """Frames to rows: every frame is a row somewhere, in order, and byte for byte."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.events import (
     ROW_OVERHEAD_BYTES,
     Ack,
@@ -21,15 +20,13 @@ from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFind
 from trio_collector.feed.decoder import CONNECTION, FrameDecoder
 from trio_collector.feed.planning.connections import ConnectionPlan
 
-MakeConnection = Callable[..., ConnectionPlan]
-
 BTC_TRADE = Stream("scripted", "btc", DataType.TRADE)
 BTC_BOOK = Stream("scripted", "btc", DataType.ORDERBOOK)
 UNPARSED = Stream("scripted", "btc", DataType.UNPARSED)
 
 
 @pytest.fixture
-def reader(make_connection: MakeConnection) -> FrameDecoder:
+def reader() -> FrameDecoder:
     """A reader of btc's trades and books."""
     return reader_of(make_connection("trade btc", "orderbook btc"))
 
@@ -106,7 +103,7 @@ def test_equal_frames_are_each_a_row(reader: FrameDecoder) -> None:
     assert [batch.rows for batch in rows.batches] == [2, 2]
 
 
-def test_the_symbol_of_unparsed_rows(make_connection: MakeConnection) -> None:
+def test_the_symbol_of_unparsed_rows() -> None:
     """They are of the market of the connection; with several nothing tells which one."""
     reader = reader_of(make_connection("trade btc", "trade eth"))
     (batch,) = reader.read(0, [b"?"]).batches
@@ -145,9 +142,7 @@ _FRAMES = st.sampled_from(
 
 
 @given(st.lists(_FRAMES))
-def test_every_frame_but_controls_is_kept(
-    make_connection: MakeConnection, frames: list[bytes]
-) -> None:
+def test_every_frame_but_controls_is_kept(frames: list[bytes]) -> None:
     """No frame is lost, doubled or put in another order within its stream."""
     rows = reader_of(make_connection("trade btc")).read(0, frames)
     for stream, sign in ((BTC_TRADE, b"trade"), (BTC_BOOK, b"orderbook")):

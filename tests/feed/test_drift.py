@@ -6,6 +6,7 @@ import orjson
 import pytest
 from prometheus_client import Counter, Gauge
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Batch, Control, DataType, Heartbeat, Stream, UnknownMessage
 from trio_collector.feed.decoder import Decoded
@@ -23,7 +24,6 @@ from trio_collector.feed.drift import (
     field_names,
 )
 from trio_collector.feed.health.mix import LEAST_MESSAGES, WINDOW_S, WINDOWS_TO_LEARN
-from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.telemetry import metrics
 
 MakeDrift = Callable[..., Drift]
@@ -60,7 +60,7 @@ def value(metric: Counter | Gauge) -> float:
 
 
 @pytest.fixture
-def drift(make_connection: Callable[..., ConnectionPlan]) -> Drift:
+def drift() -> Drift:
     """Watch an exchange that is known to send `price` and `size`; its metrics begin at 0."""
     for metric in (metrics.unknown_kinds, metrics.unknown_fields, metrics.mix_shift):
         metric.clear()
@@ -100,7 +100,7 @@ def test_known_messages_are_no_news(drift: Drift) -> None:
         assert drift.look(frame) == []
 
 
-def test_an_adapter_that_knows_nothing(make_connection: Callable[..., ConnectionPlan]) -> None:
+def test_an_adapter_that_knows_nothing() -> None:
     """Where no fields are known, none are unknown."""
     drift = Drift(make_connection(known_fields=frozenset()).adapter, 0)
     assert drift.look(b'{"new":1}') == []

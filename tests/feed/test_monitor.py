@@ -7,6 +7,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import DataType, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
@@ -20,8 +21,6 @@ from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
-
-MakeConnection = Callable[..., ConnectionPlan]
 
 READ_US = 5_000
 
@@ -97,7 +96,7 @@ class Desk:
 
 
 @pytest.fixture
-def open_desk(make_connection: MakeConnection) -> Callable[..., Desk]:
+def open_desk() -> Callable[..., Desk]:
     """Start a session for topics, with its first requests sent."""
 
     def open_(*topics: str, **traits: Any) -> Desk:

@@ -16,6 +16,8 @@ import trio_websocket
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.support.frames import server_frame
+from tests.support.scripted_exchange import make_connection
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import SessionEnded
@@ -38,9 +40,6 @@ from trio_collector.feed.session import (
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
-
-Build = Callable[..., bytes]
-MakeConnection = Callable[..., ConnectionPlan]
 
 START_US = 1_700_000_000_000_000
 BUDGET_BYTES = 1 << 20
@@ -247,7 +246,7 @@ def told(batches: list[Batch]) -> list[str]:
 
 
 @pytest.fixture
-async def scene(nursery: trio.Nursery, make_connection: MakeConnection) -> AsyncIterator[Scene]:
+async def scene(nursery: trio.Nursery) -> AsyncIterator[Scene]:
     """An exchange in memory and virtual time; at the end no byte of the budget is missing."""
     scene = Scene(nursery, Drift(make_connection().adapter, 0.0))
     yield scene
@@ -258,9 +257,7 @@ async def scene(nursery: trio.Nursery, make_connection: MakeConnection) -> Async
 # A session that lives.
 
 
-async def test_rows_and_ledger_of_a_session(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_rows_and_ledger_of_a_session(autojump_clock: MockClock, scene: Scene) -> None:
     """Acks, first data, data and the end reach the writer in the order in which they came."""
 
     async def script(peer: Peer) -> None:
@@ -288,9 +285,7 @@ def _status(batches: list[Batch]) -> list[Batch]:
     return [batch for batch in batches if batch.stream.data_type is DataType.STATUS]
 
 
-async def test_the_budget_is_taken_for_every_row(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_the_budget_is_taken_for_every_row(autojump_clock: MockClock, scene: Scene) -> None:
     """What is in flight is the size of all rows that were sent, those of the ledger included."""
 
     async def script(peer: Peer) -> None:
@@ -304,7 +299,7 @@ async def test_the_budget_is_taken_for_every_row(
 
 
 async def test_a_session_is_counted_while_it_is_open(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+    autojump_clock: MockClock, scene: Scene
 ) -> None:
     """The gauge of open sessions rises with the handshake and returns to its value."""
     gauge = metrics.websocket_connected.labels("scripted", "btc")
@@ -321,9 +316,7 @@ async def test_a_session_is_counted_while_it_is_open(
     assert gauge._value.get() == before
 
 
-async def test_an_exchange_that_does_not_answer(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_an_exchange_that_does_not_answer(autojump_clock: MockClock, scene: Scene) -> None:
     """Where there are no acks the ledger says `subscribed` when it was asked for."""
 
     async def script(peer: Peer) -> None:
@@ -338,9 +331,7 @@ async def test_an_exchange_that_does_not_answer(
     assert batches[0].received_us == START_US
 
 
-async def test_requests_keep_to_the_rate(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_requests_keep_to_the_rate(autojump_clock: MockClock, scene: Scene) -> None:
     """Requests leave no faster than the exchange allows."""
     times = []
 
@@ -359,7 +350,7 @@ async def test_requests_keep_to_the_rate(
 
 
 async def test_refused_topics_are_taken_apart_one_by_one(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+    autojump_clock: MockClock, scene: Scene
 ) -> None:
     """Where answers name nothing, each topic is asked for alone and answered before the next."""
 
@@ -392,9 +383,7 @@ def _with_batches(batches: list[Batch]) -> list[tuple[dict[str, Any], Batch]]:
     return list(zip(ledger(batches), _status(batches), strict=True))
 
 
-async def test_what_comes_anyway_is_not_asked_for(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_what_comes_anyway_is_not_asked_for(autojump_clock: MockClock, scene: Scene) -> None:
     """A topic whose data comes before its turn to be asked for again is not asked for twice."""
 
     async def script(peer: Peer) -> None:
@@ -410,9 +399,7 @@ async def test_what_comes_anyway_is_not_asked_for(
     assert scene.peers[0].heard == ["sub - trade btc, trade eth", "sub - trade btc"]
 
 
-async def test_a_wish_of_the_exchange_is_sent_back(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_wish_of_the_exchange_is_sent_back(autojump_clock: MockClock, scene: Scene) -> None:
     """A text that the exchange wants to hear is sent to it."""
 
     async def script(peer: Peer) -> None:
@@ -427,9 +414,7 @@ async def test_a_wish_of_the_exchange_is_sent_back(
 # Ends by refusal and silence.
 
 
-async def test_everything_refused_ends_the_session(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_everything_refused_ends_the_session(autojump_clock: MockClock, scene: Scene) -> None:
     """A session that gets nothing ends as `subscribe_failed`, with the exchange's words."""
 
     async def script(peer: Peer) -> None:
@@ -442,9 +427,7 @@ async def test_everything_refused_ends_the_session(
     assert told(scene.take()) == ["rejected"]
 
 
-async def test_no_answer_to_a_subscription(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_no_answer_to_a_subscription(autojump_clock: MockClock, scene: Scene) -> None:
     """A subscription that is not answered ends the session, which names it, ten seconds later."""
 
     async def script(peer: Peer) -> None:
@@ -461,7 +444,7 @@ async def test_no_answer_to_a_subscription(
 
 @pytest.mark.parametrize("heartbeat", ["beat", "pong", "ack 1"])
 async def test_heartbeats_do_not_keep_a_dead_feed(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, heartbeat: str
+    autojump_clock: MockClock, scene: Scene, heartbeat: str
 ) -> None:
     """When no topic has data another session is asked for, however alive the connection is."""
 
@@ -478,9 +461,7 @@ async def test_heartbeats_do_not_keep_a_dead_feed(
     assert (leaving.reason, leaving.detail) == (EndReason.DATA_TIMEOUT, "no data for 90 s")
 
 
-async def test_a_pause_that_is_over(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_pause_that_is_over(autojump_clock: MockClock, scene: Scene) -> None:
     """Data that comes before the session is relieved is a reason to stay."""
 
     async def script(peer: Peer) -> None:
@@ -500,9 +481,7 @@ async def test_a_pause_that_is_over(
     assert [reason is None for reason in reasons] == [False, True]
 
 
-async def test_silence_counts_from_the_handshake(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_silence_counts_from_the_handshake(autojump_clock: MockClock, scene: Scene) -> None:
     """The time that it took to connect is not the silence of a topic."""
 
     async def answer(stream: trio.abc.Stream) -> None:
@@ -516,7 +495,7 @@ async def test_silence_counts_from_the_handshake(
 
 
 async def test_one_silent_topic_does_not_end_the_session(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+    autojump_clock: MockClock, scene: Scene
 ) -> None:
     """A topic that is silent among others is reported once and left alone."""
 
@@ -533,9 +512,7 @@ async def test_one_silent_topic_does_not_end_the_session(
     assert stale == ["eth"]
 
 
-async def test_a_dead_connection(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_dead_connection(autojump_clock: MockClock, scene: Scene) -> None:
     """A connection without a byte for `message_timeout_secs` ends; the ledger has its latest one."""
 
     async def script(peer: Peer) -> None:
@@ -551,7 +528,7 @@ async def test_a_dead_connection(
 
 
 async def test_pings_of_the_exchange_keep_a_quiet_connection(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
+    autojump_clock: MockClock, scene: Scene
 ) -> None:
     """Any frame is a sign of life: a quiet market is not dead while its exchange pings."""
 
@@ -571,9 +548,7 @@ async def test_pings_of_the_exchange_keep_a_quiet_connection(
 # Keepalive.
 
 
-async def test_a_text_ping_fills_silence(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_text_ping_fills_silence(autojump_clock: MockClock, scene: Scene) -> None:
     """A ping that is for idle connections is sent after so much silence, and not while data comes."""
     pings: list[float] = []
 
@@ -593,9 +568,7 @@ async def test_a_text_ping_fills_silence(
     assert pings == [115, 135, 155]  # the latest trade came at 95
 
 
-async def test_an_unanswered_ping(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_an_unanswered_ping(autojump_clock: MockClock, scene: Scene) -> None:
     """A ping without a pong ends the session if nothing else came, either."""
 
     async def answer(stream: trio.abc.Stream) -> None:
@@ -639,7 +612,6 @@ async def _shake_hands(stream: trio.abc.Stream) -> bytes:
 async def test_a_goodbye_is_kept(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     code: int,
     words: str | None,
     reason: str,
@@ -660,7 +632,7 @@ async def test_a_goodbye_is_kept(
 
 @pytest.mark.parametrize("end", [Peer.vanish, Peer.tear])
 async def test_a_connection_that_breaks(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, end: Script
+    autojump_clock: MockClock, scene: Scene, end: Script
 ) -> None:
     """A connection that ends without a goodbye is `stream_ended`; what came before it is kept."""
 
@@ -681,8 +653,6 @@ async def test_a_connection_that_breaks(
 async def test_what_is_no_websocket(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
-    server_frame: Build,
     opcode: int,
     payload: bytes,
     code: int,
@@ -699,9 +669,7 @@ async def test_what_is_no_websocket(
     assert frames(scene.take(), DataType.TRADE) == [b"trade btc 1"]
 
 
-async def test_an_announced_end(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_an_announced_end(autojump_clock: MockClock, scene: Scene) -> None:
     """When the exchange says that it will leave, the session goes on, and asks to be relieved; when
     it is, it leaves with a goodbye.
     """
@@ -719,7 +687,7 @@ async def test_an_announced_end(
 
 @pytest.mark.parametrize("dice", [0.0, 0.5, 0.999])
 async def test_the_age_of_sessions_is_spread(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, dice: float
+    autojump_clock: MockClock, scene: Scene, dice: float
 ) -> None:
     """A session asks for relief before the exchange's limit, and others at other times."""
 
@@ -733,9 +701,7 @@ async def test_the_age_of_sessions_is_spread(
     assert await scene.wait_relief(make_connection(max_session_s=7200)) == pytest.approx(planned_s)
 
 
-async def test_a_short_life_has_a_short_margin(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_short_life_has_a_short_margin(autojump_clock: MockClock, scene: Scene) -> None:
     """An exchange that ends connections after minutes is left within these."""
 
     async def script(peer: Peer) -> None:
@@ -762,9 +728,7 @@ def _http(status: bytes, *headers: bytes) -> Answer:
     return answer
 
 
-async def test_a_blocked_country(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_blocked_country(autojump_clock: MockClock, scene: Scene) -> None:
     """451 ends the session with its meaning and with the address to try; the ledger has it."""
     scene.answer(_http(b"451 Unavailable For Legal Reasons"))
     ending = await scene.live(make_connection(fallback_url="wss://other.test"))
@@ -775,18 +739,14 @@ async def test_a_blocked_country(
     assert row["latest_us"] is None
 
 
-async def test_too_many_requests(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_too_many_requests(autojump_clock: MockClock, scene: Scene) -> None:
     """429 carries how long the exchange wants to be left alone."""
     scene.answer(_http(b"429 Too Many Requests", b"Retry-After: 77"))
     ending = await scene.live(make_connection())
     assert (ending.reason, ending.retry_after_s) == (EndReason.REJECTED_HANDSHAKE, 77)
 
 
-async def test_a_silent_handshake(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_silent_handshake(autojump_clock: MockClock, scene: Scene) -> None:
     """An exchange that accepts the connection and says nothing is given up after ten seconds."""
 
     async def answer(_stream: trio.abc.Stream) -> None:
@@ -803,7 +763,7 @@ async def test_a_silent_handshake(
     "garbage", [b"220 mail.test ESMTP\r\n\r\n", b"\x00" * 64, b"HTTP/1.1 banana\r\n\r\n"]
 )
 async def test_garbage_instead_of_http(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, garbage: bytes
+    autojump_clock: MockClock, scene: Scene, garbage: bytes
 ) -> None:
     """A peer that speaks something else is a protocol error, and no bug."""
 
@@ -820,7 +780,6 @@ async def test_garbage_instead_of_http(
 async def test_a_connection_that_cannot_be_made(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the way to the exchange says is the end; rows of the ledger say so, too."""
@@ -840,9 +799,7 @@ async def test_a_connection_that_cannot_be_made(
 # Frames that cannot be read.
 
 
-async def test_unreadable_frames_are_kept_and_told(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_unreadable_frames_are_kept_and_told(autojump_clock: MockClock, scene: Scene) -> None:
     """They are rows with their bytes, counted, and logged once for each kind; the session lives."""
     counter = metrics.unparsed.labels("scripted")
     before = counter._value.get()
@@ -863,9 +820,7 @@ async def test_unreadable_frames_are_kept_and_told(
     assert kinds == ["unreadable: not a word", "ticker"]
 
 
-async def test_too_many_unreadable_frames(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_too_many_unreadable_frames(autojump_clock: MockClock, scene: Scene) -> None:
     """A session that is mostly made of them ends; every one of them is kept."""
 
     async def script(peer: Peer) -> None:
@@ -879,9 +834,7 @@ async def test_too_many_unreadable_frames(
     assert [event for event in told(batches) if event == "breaker"] == ["breaker"]
 
 
-async def test_a_hole_is_told(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection
-) -> None:
+async def test_a_hole_is_told(autojump_clock: MockClock, scene: Scene) -> None:
     """Ids that leave something out are a `gap` row and a count, before the row behind the hole."""
     counter = metrics.gaps.labels("scripted", "btc", "trade")
     before = counter._value.get()
@@ -905,7 +858,7 @@ async def test_a_hole_is_told(
 
 
 async def test_a_bug_ends_one_session_and_loses_no_frame(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, server_frame: Build
+    autojump_clock: MockClock, scene: Scene
 ) -> None:
     """A bug in the adapter ends the session as `bug`, with a traceback; its frames are kept."""
 
@@ -929,9 +882,7 @@ async def test_a_bug_ends_one_session_and_loses_no_frame(
 async def test_a_bug_loses_no_frame_beside_it(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     nursery: trio.Nursery,
-    server_frame: Build,
 ) -> None:
     """Rows that wait for room when the bug comes are sent; what came with it is kept as it came."""
     await scene.budget.acquire(BUDGET_BYTES)
@@ -958,7 +909,7 @@ async def test_a_bug_loses_no_frame_beside_it(
 
 
 async def test_a_bug_leaves_other_feeds_alone(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, scene: Scene, nursery: trio.Nursery
 ) -> None:
     """While one feed fails again and again, another goes on in its first session."""
 
@@ -987,7 +938,6 @@ async def test_a_bug_leaves_other_feeds_alone(
 async def test_a_stop_keeps_all_that_was_read(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     nursery: trio.Nursery,
     sent: int,
 ) -> None:
@@ -1028,7 +978,6 @@ async def test_a_stop_keeps_all_that_was_read(
 async def test_the_first_reason_stands(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     nursery: trio.Nursery,
 ) -> None:
     """What turns up while the last reads are sent does not change why the session ended."""
@@ -1049,7 +998,7 @@ async def test_the_first_reason_stands(
 
 
 async def test_a_slow_writer_is_not_the_exchanges_silence(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, scene: Scene, nursery: trio.Nursery
 ) -> None:
     """While rows wait for room neither silence nor a missing ack or pong ends the session."""
     await scene.budget.acquire(BUDGET_BYTES)
@@ -1076,7 +1025,7 @@ async def test_a_slow_writer_is_not_the_exchanges_silence(
 
 
 async def test_being_cancelled_closes_the_connection(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, scene: Scene, nursery: trio.Nursery
 ) -> None:
     """Cancelled from outside, a session leaves no socket open and no byte in the budget."""
 
@@ -1094,7 +1043,7 @@ async def test_being_cancelled_closes_the_connection(
 
 @pytest.mark.parametrize("delay_s", [1, 20])
 async def test_being_cancelled_while_connecting(
-    autojump_clock: MockClock, scene: Scene, make_connection: MakeConnection, delay_s: float
+    autojump_clock: MockClock, scene: Scene, delay_s: float
 ) -> None:
     """Cancelled during the handshake, or later, the end of the connection is no other's."""
 
@@ -1113,7 +1062,6 @@ async def test_being_cancelled_while_connecting(
 async def test_a_bug_while_being_cancelled(
     autojump_clock: MockClock,
     scene: Scene,
-    make_connection: MakeConnection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bug that shows when everything is cancelled is logged, and cancels nothing else."""
@@ -1134,7 +1082,6 @@ async def test_a_bug_while_being_cancelled(
 @pytest.mark.parametrize("how", ["stop", "cancel", "goodbye", "bug"])
 async def test_real_sockets_are_closed(
     scene: Scene,
-    make_connection: MakeConnection,
     monkeypatch: pytest.MonkeyPatch,
     nursery: trio.Nursery,
     how: str,

@@ -1,19 +1,19 @@
 """What a session tells: rows of the ledger, counters, and lines of the log, none of them twice."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
 from trio_collector.feed.drift import News
 from trio_collector.feed.health.staleness import StaleTopic
-from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
@@ -34,7 +34,7 @@ def entries() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def ledger(make_connection: Callable[..., ConnectionPlan], entries: list[Any]) -> SessionLog:
+def ledger(entries: list[Any]) -> SessionLog:
     """The log of the third session of a connection."""
     connection = make_connection("trade btc", "orderbook btc", "trade eth")
     return SessionLog(connection, [TRADES, BOOKS, ETH], lambda: NOW_US, number=3, run=RUN)

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.backoff import JITTER
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import WebsocketSection
@@ -30,8 +31,6 @@ from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.telemetry import metrics
-
-MakeConnection = Callable[..., ConnectionPlan]
 
 INITIAL_S, LONGEST_S = 1.0, 60.0
 BTC, ETH = Topic("btc", DataType.TRADE), Topic("eth", DataType.TRADE)
@@ -194,9 +193,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lives]:
 Live = Callable[..., Lives]
 
 
-async def test_sessions_follow_on_each_other(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_sessions_follow_on_each_other(autojump_clock: MockClock, live: Live) -> None:
     """After each end comes the next session, with the next number, until the collector stops."""
     reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
     before = reconnects._value.get()
@@ -207,9 +204,7 @@ async def test_sessions_follow_on_each_other(
     assert reconnects._value.get() == before + count - 1  # once for each market
 
 
-async def test_failures_back_off(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_failures_back_off(autojump_clock: MockClock, live: Live) -> None:
     """The delay doubles from the first to the longest, give or take a quarter, and goes on."""
     sessions = live(*[Life(EndReason.CONNECT_FAILED)] * 12)
     await sessions.run(make_connection())
@@ -221,7 +216,7 @@ async def test_failures_back_off(
 
 
 async def test_only_a_healthy_session_resets_the_delay(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
+    autojump_clock: MockClock, live: Live
 ) -> None:
     """The delay starts over after data for a minute, not after a long life or a few messages."""
     growing = [Life()] * 4
@@ -238,7 +233,7 @@ async def test_only_a_healthy_session_resets_the_delay(
 
 
 async def test_a_session_is_relieved(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """The next session is begun beside the first, which ends when the next carries its topics."""
     sessions = live(Life(lasted_s=FOREVER, asks_relief_s=1000), Life(lasted_s=FOREVER, carries_s=5))
@@ -253,7 +248,7 @@ async def test_a_session_is_relieved(
 
 
 async def test_a_relief_that_fails(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """The first session stays, and another one is tried, ever more seldom, until one carries."""
     sessions = live(
@@ -274,7 +269,7 @@ async def test_a_relief_that_fails(
 
 
 async def test_a_session_that_ends_before_it_is_relieved(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """What was to relieve it is then the next session, without any delay."""
     sessions = live(
@@ -289,7 +284,7 @@ async def test_a_session_that_ends_before_it_is_relieved(
 
 
 async def test_an_exchange_that_always_announces_its_end(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """Where every session is to be relieved as soon as it is open, the feed backs off."""
     sessions = live(*[Life(lasted_s=FOREVER, asks_relief_s=1)] * 100)
@@ -300,7 +295,7 @@ async def test_an_exchange_that_always_announces_its_end(
 
 
 async def test_who_is_cut_off_connects_before_who_is_relieved(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """Of two that wait for their turn, the one without data goes first, though it asks later."""
     forever = [Life(lasted_s=FOREVER)] * 3
@@ -317,9 +312,7 @@ async def test_who_is_cut_off_connects_before_who_is_relieved(
     sessions.stop.set()
 
 
-async def test_two_legs(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
-) -> None:
+async def test_two_legs(autojump_clock: MockClock, live: Live, nursery: trio.Nursery) -> None:
     """Two sessions live side by side with one arbiter; when one ends, the other stays."""
     sessions = live(Life(lasted_s=FOREVER), Life(lasted_s=100), Life(lasted_s=FOREVER))
     connection = msgspec.structs.replace(make_connection(), lines=2)
@@ -338,7 +331,7 @@ async def test_two_legs(
 
 
 async def test_a_ban_holds_for_all(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """An address that is told to stay away connects for no other feed, either."""
     banned = Life(EndReason.REJECTED_HANDSHAKE, code=418, retry_after_s=600)
@@ -351,7 +344,7 @@ async def test_a_ban_holds_for_all(
 
 
 async def test_a_file_that_begins_without_its_book(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """The book is asked for when a segment has begun without one, and only then."""
     sessions = live(Life(lasted_s=FOREVER))
@@ -370,7 +363,7 @@ async def test_a_file_that_begins_without_its_book(
 
 
 async def test_whole_books_are_turned_off(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """With `whole_books = false` a file begins as it comes."""
     sessions = live(Life(lasted_s=FOREVER))
@@ -383,9 +376,7 @@ async def test_whole_books_are_turned_off(
     sessions.stop.set()
 
 
-async def test_retry_after_is_heeded(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_retry_after_is_heeded(autojump_clock: MockClock, live: Live) -> None:
     """What the exchange asks for outranks the longest delay; less than the delay changes nothing."""
     rejected = EndReason.REJECTED_HANDSHAKE
     sessions = live(Life(rejected, retry_after_s=300), Life(rejected, retry_after_s=0.01))
@@ -395,9 +386,7 @@ async def test_retry_after_is_heeded(
     assert short_s >= 2 * INITIAL_S * (1 - JITTER)
 
 
-async def test_refused_topics_are_left_out(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_refused_topics_are_left_out(autojump_clock: MockClock, live: Live) -> None:
     """A topic that was refused is not asked for in later sessions."""
     sessions = live(Life(refused=frozenset({ETH})), Life())
     await sessions.run(make_connection("trade btc", "trade eth"))
@@ -405,7 +394,7 @@ async def test_refused_topics_are_left_out(
 
 
 async def test_when_all_is_refused_all_is_tried_again(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
+    autojump_clock: MockClock, live: Live
 ) -> None:
     """With nothing left to ask for, everything is asked for again after the longest delay."""
     failed = EndReason.SUBSCRIBE_FAILED
@@ -424,9 +413,7 @@ async def test_when_all_is_refused_all_is_tried_again(
     assert max(delays[2:]) < 10
 
 
-async def test_what_a_session_leaves_to_the_next(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_what_a_session_leaves_to_the_next(autojump_clock: MockClock, live: Live) -> None:
     """The ids of streams are kept over sessions, the count of a connection's frames is not."""
     sessions = live(Life(lasted_s=10))
     await sessions.run(make_connection())
@@ -440,7 +427,7 @@ async def test_what_a_session_leaves_to_the_next(
 
 
 async def test_connects_share_the_exchanges_limit(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """All feeds of an exchange together connect no faster than it allows."""
     sessions = live(*[Life(lasted_s=math.inf)] * 5)
@@ -455,7 +442,7 @@ async def test_connects_share_the_exchanges_limit(
 
 
 async def test_reliefs_keep_to_the_limit_too(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, live: Live, nursery: trio.Nursery
 ) -> None:
     """To relieve a session takes a connect, which waits for its turn."""
     sessions = live(*[Life(lasted_s=FOREVER, asks_relief_s=HEALTHY_S)] * 10)
@@ -478,7 +465,6 @@ async def test_reliefs_keep_to_the_limit_too(
 async def test_a_stop_ends_the_feed(
     autojump_clock: MockClock,
     live: Live,
-    make_connection: MakeConnection,
     nursery: trio.Nursery,
     lives: list[Life],
     stops_at: float,
@@ -496,9 +482,7 @@ async def test_a_stop_ends_the_feed(
     assert len(sessions.begun) == 1
 
 
-async def test_a_stop_before_the_first_session(
-    autojump_clock: MockClock, live: Live, make_connection: MakeConnection
-) -> None:
+async def test_a_stop_before_the_first_session(autojump_clock: MockClock, live: Live) -> None:
     """A feed that waits for its first connect when the stop comes never connects."""
     sessions = live()
     sessions.exchange_limits = venue_of(Rate(1, 100.0))

@@ -4,22 +4,17 @@
 
 A connection is a run of frames, some of them odd, some with flipped bytes, in random pieces. The
 first one that reads differently is printed with its seed, and the exit code is 1. The reference is
-that of tests/feed/conftest.py.
+that of tests/support/frames.py.
 """
 
 import argparse
 import collections
 import random
-import runpy
 import sys
 import time
-from pathlib import Path
+from typing import Any
 
-_SHARED = runpy.run_path(str(Path(__file__).resolve().parents[1] / "feed" / "conftest.py"))
-server_frame = _SHARED["server_frame"]
-read_with_wsproto = _SHARED["read_with_wsproto"]
-read_with_splitter = _SHARED["read_with_splitter"]
-cut = _SHARED["cut"]
+from tests.support.frames import cut, read_with_splitter, read_with_wsproto, server_frame
 
 SIZES = (0, 1, 5, 125, 126, 127, 300, 65_535, 65_536)
 
@@ -40,7 +35,7 @@ def build_connection(dice: random.Random) -> bytes:
     for _ in range(dice.randrange(1, 12)):
         opcode = dice.choice((0, 0, 0, 1, 1, 1, 2, 2, 8, 9, 10, dice.randrange(16)))
         payload = build_payload(dice)[: 125 if opcode > 7 else None]
-        odd: dict[str, object] = {"is_final": opcode > 7 or dice.random() < 0.5}
+        odd: dict[str, Any] = {"is_final": opcode > 7 or dice.random() < 0.5}
         if dice.random() < 0.05:
             name, value = dice.choice((("rsv", 2), ("is_masked", True), ("length_form", 127)))
             odd[name] = value

@@ -1,7 +1,7 @@
 """Whole books by HTTP: the right one is a row, whatever else is answered is tried again."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.events import DataType, Stream
 from trio_collector.exchanges.adapter import Adapter, Limits, Rate
 from trio_collector.feed.books.fetch import FETCH_S, BookFetcher
@@ -18,8 +19,6 @@ from trio_collector.feed.limits.exchange_limits import ExchangeLimits
 from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.http import HttpResponse
 from trio_collector.telemetry import metrics
-
-MakeConnection = Callable[..., ConnectionPlan]
 
 BOOK = HttpResponse(200, b"", b"reset orderbook btc 9")
 
@@ -48,7 +47,7 @@ class Exchange:
 
 
 @pytest.fixture
-def connection(make_connection: MakeConnection) -> ConnectionPlan:
+def connection() -> ConnectionPlan:
     return make_connection("orderbook btc", rest_url="https://exchange.test/book")
 
 
@@ -105,7 +104,7 @@ async def test_a_ban_is_respected(
 
 
 async def test_many_books_keep_to_the_weight(
-    autojump_clock: MockClock, make_connection: MakeConnection, nursery: trio.Nursery
+    autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     """All feeds of an exchange together stay below what it allows for requests."""
     exchange = Exchange(*[BOOK] * 100)

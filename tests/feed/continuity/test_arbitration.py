@@ -1,9 +1,8 @@
 """Of what several sessions bring, one copy is kept, and a hole is one that nobody has filled."""
 
-from collections.abc import Callable
-
 import pytest
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.events import ConnectionSequence, DataType, Event, Topic
 from trio_collector.feed.continuity.arbitration import (
     GRACE_S,
@@ -15,8 +14,6 @@ from trio_collector.feed.continuity.arbitration import (
 from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
 from trio_collector.feed.decoder import FrameDecoder
 from trio_collector.feed.planning.connections import ConnectionPlan
-
-MakeConnection = Callable[..., ConnectionPlan]
 
 TRADE, BOOK = Topic("btc", DataType.TRADE), Topic("btc", DataType.ORDERBOOK)
 
@@ -56,7 +53,7 @@ class Session:
 
 
 @pytest.fixture
-def exchange(make_connection: MakeConnection) -> FakeExchange:
+def exchange() -> FakeExchange:
     return FakeExchange(make_connection("trade btc", "orderbook btc"))
 
 

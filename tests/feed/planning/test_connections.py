@@ -1,10 +1,10 @@
 """Connections from markets: how many, with what on each, under which name and limits."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.config.settings import Market, WebsocketSection
 from trio_collector.errors import ConfigError
 from trio_collector.events import DataType, FeedType, Stream, Topic
@@ -132,7 +132,7 @@ def test_what_is_apart_may_be_together() -> None:
     assert len(set(streams)) == len(streams) == 10
 
 
-def test_one_place_on_a_connection_at_least(make_connection: Callable[..., ConnectionPlan]) -> None:
+def test_one_place_on_a_connection_at_least() -> None:
     """Where an exchange takes a single topic for each connection, every topic has its own."""
     adapter = make_connection(limits=Limits(connects=(), topics_per_connection=1)).adapter
     market = Market(exchange="binance", symbols=("A", "B"), feeds=(FeedType.TRADES,))

@@ -1,12 +1,12 @@
 """The start on paper: when everything is subscribed, what would be faster, and what has no room."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.support.scripted_exchange import make_connection
 from trio_collector.config.settings import Market, WebsocketSection
 from trio_collector.events import FeedType
 from trio_collector.exchanges import create_adapter
@@ -78,7 +78,7 @@ def test_each_exchange_starts_on_its_own() -> None:
     assert plan_startup(plan(*markets)) == alone
 
 
-def test_requests_take_their_time(make_connection: Callable[..., ConnectionPlan]) -> None:
+def test_requests_take_their_time() -> None:
     """A connection with many requests is subscribed when the last of them is sent."""
     limits = Limits((Rate(1, 1.0),), 100, requests=Rate(1, 2.0))
     connection = make_connection(
@@ -87,7 +87,7 @@ def test_requests_take_their_time(make_connection: Callable[..., ConnectionPlan]
     assert plan_startup([connection]) == [Startup("scripted", 1, 3, 4.0)]
 
 
-def test_both_legs_count(make_connection: Callable[..., ConnectionPlan]) -> None:
+def test_both_legs_count() -> None:
     """A connection with two legs connects twice, and has room for both."""
     limits = Limits((Rate(1, 10.0),), 100, connections=1)
     connection = make_connection(limits=limits)
@@ -120,7 +120,7 @@ def test_what_has_no_room() -> None:
     assert room_problems(plan(market, streams_per_connection=3)) == []
 
 
-def test_what_has_no_room_at_all(make_connection: Callable[..., ConnectionPlan]) -> None:
+def test_what_has_no_room_at_all() -> None:
     """Where full connections have no room either, markets go elsewhere."""
     limits = Limits((), topics_per_connection=1, connections=2)
     connection = make_connection(limits=limits)

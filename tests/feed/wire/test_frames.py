@@ -1,18 +1,13 @@
 """The splitter and wsproto together give what wsproto alone would."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.frames import HANDSHAKE, cut, read_with_splitter, read_with_wsproto, server_frame
 from trio_collector.feed.wire.frames import FrameSplitter
-
-Outcome = Any  # of conftest.py; test modules do not import each other
-Read = Callable[[Iterable[bytes], int], Outcome]
-Cut = Callable[[bytes, Iterable[int]], list[bytes]]
-Build = Callable[..., bytes]
 
 LIMIT = 1 << 20
 BAD_UTF8 = (b"\xff", b"ab\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80")
@@ -41,9 +36,9 @@ def frames(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
 sequences = st.lists(frames(), max_size=12)
 
 
-def _open(max_message_bytes: int, handshake: bytes) -> FrameSplitter:
+def _open(max_message_bytes: int) -> FrameSplitter:
     splitter = FrameSplitter(max_message_bytes)
-    splitter.feed(handshake)
+    splitter.feed(HANDSHAKE)
     return splitter
 
 
@@ -53,35 +48,29 @@ def test_any_frames_in_any_cuts(
     sequence: list[tuple[bytes, dict[str, Any]]],
     lengths: list[int],
     limit: int,
-    server_frame: Build,
-    cut: Cut,
-    wsproto_outcome: Read,
-    splitter_outcome: Read,
 ) -> None:
     """Messages, pings, pongs and the code are those of wsproto, whatever comes in whatever cuts."""
     data = b"".join(server_frame(payload, **framing) for payload, framing in sequence)
-    expected = wsproto_outcome([data], limit)
-    whole = splitter_outcome([data], limit)
-    assert splitter_outcome(cut(data, lengths), limit) == whole
+    expected = read_with_wsproto([data], limit)
+    whole = read_with_splitter([data], limit)
+    assert read_with_splitter(cut(data, lengths), limit) == whole
     if whole.code == 1009 and whole != expected:
         # Over the limit. wsproto may meet bad text first, and does not count the up to three bytes
         # of a character that is not whole, so that it may read on to the next frame.
-        assert wsproto_outcome([data], limit - 3).code in (1007, 1009)
+        assert read_with_wsproto([data], limit - 3).code in (1007, 1009)
         expected = expected._replace(code=1009, pings=whole.pings, pongs=whole.pongs)
     if expected.code == 1007 and whole.code is None:
         # Bad text in a frame that is not whole is found when it is, or passes the limit.
-        assert splitter_outcome([data, bytes(limit)], limit).code in (1007, 1009)
+        assert read_with_splitter([data, bytes(limit)], limit).code in (1007, 1009)
         expected = expected._replace(code=None)
     assert whole == expected
 
 
 @given(data=st.binary(max_size=300), lengths=cuts)
-def test_any_bytes_in_any_cuts(
-    data: bytes, lengths: list[int], cut: Cut, splitter_outcome: Read
-) -> None:
+def test_any_bytes_in_any_cuts(data: bytes, lengths: list[int]) -> None:
     """Bytes that are no frames at all give the same however they are cut."""
     pieces = cut(data, lengths)
-    assert splitter_outcome(pieces, LIMIT) == splitter_outcome([data], LIMIT)
+    assert read_with_splitter(pieces, LIMIT) == read_with_splitter([data], LIMIT)
 
 
 @given(sequence=sequences, length=st.integers(0, 400), lengths=cuts)
@@ -89,19 +78,16 @@ def test_a_message_that_is_not_complete_is_not_delivered(
     sequence: list[tuple[bytes, dict[str, Any]]],
     length: int,
     lengths: list[int],
-    server_frame: Build,
-    cut: Cut,
-    splitter_outcome: Read,
 ) -> None:
     """What a connection that ends anywhere gives is the beginning of what it would have given."""
     data = b"".join(server_frame(payload, **framing) for payload, framing in sequence)
-    all_of_it = splitter_outcome([data], LIMIT)
-    part = splitter_outcome(cut(data[:length], lengths), LIMIT)
+    all_of_it = read_with_splitter([data], LIMIT)
+    part = read_with_splitter(cut(data[:length], lengths), LIMIT)
     assert part.messages == all_of_it.messages[: len(part.messages)]
     assert part.code in (None, all_of_it.code)
 
 
-def test_every_cut_of_a_connection(handshake: bytes, server_frame: Build) -> None:
+def test_every_cut_of_a_connection() -> None:
     """Handshake, messages and pings come out the same with one cut at any place."""
     ping = server_frame(b"p", 9)
     frames = [
@@ -115,17 +101,17 @@ def test_every_cut_of_a_connection(handshake: bytes, server_frame: Build) -> Non
         server_frame(b"z" * 300),
         server_frame(b"w" * 70_000),
     ]
-    data = handshake + b"".join(frames)
+    data = HANDSHAKE + b"".join(frames)
     for at in (*range(600), len(data) - 1):
         splitter = FrameSplitter(LIMIT)
         first, second = splitter.feed(data[:at]), splitter.feed(data[at:])
         expected = [b"one", b"\x00\xff", b"two", b"z" * 300, b"w" * 70_000]
         assert first[0] + second[0] == expected
-        assert first[1] + second[1] == handshake + ping + ping
+        assert first[1] + second[1] == HANDSHAKE + ping + ping
 
 
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
-def test_frames_may_come_with_the_handshake(newline: bytes, server_frame: Build) -> None:
+def test_frames_may_come_with_the_handshake(newline: bytes) -> None:
     """Frames behind the head of a 101 response are split, with either kind of newline."""
     head = newline.join([b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"", b""])
     splitter = FrameSplitter(LIMIT)
@@ -153,9 +139,9 @@ def test_another_answer_than_101_passes_through(answer: bytes) -> None:
     assert not splitter.is_open
 
 
-def test_what_follows_a_close_frame_passes_through(handshake: bytes, server_frame: Build) -> None:
+def test_what_follows_a_close_frame_passes_through() -> None:
     """Data behind a close frame is not data any more."""
-    splitter = _open(LIMIT, handshake)
+    splitter = _open(LIMIT)
     close, data = server_frame(b"\x03\xe8", 8), server_frame(b"late")
     assert splitter.feed(server_frame(b"x") + close + data) == ([b"x"], close + data)
     assert splitter.feed(data) == ([], data)
@@ -163,58 +149,52 @@ def test_what_follows_a_close_frame_passes_through(handshake: bytes, server_fram
 
 @pytest.mark.parametrize("text", BAD_UTF8)
 @pytest.mark.parametrize("opcodes", [(1,), (1, 0), (1, 0, 0)])
-def test_text_that_is_not_utf8_is_1007(
-    text: bytes, opcodes: tuple[int, ...], server_frame: Build, splitter_outcome: Read
-) -> None:
+def test_text_that_is_not_utf8_is_1007(text: bytes, opcodes: tuple[int, ...]) -> None:
     """Text that is not UTF-8 ends the connection, in one frame or in several."""
     size = -(-len(text) // len(opcodes))
     data = b"".join(
         server_frame(text[i * size : (i + 1) * size], opcode, is_final=i == len(opcodes) - 1)
         for i, opcode in enumerate(opcodes)
     )
-    assert splitter_outcome([data], LIMIT) == ([], [], [], 1007)
+    assert read_with_splitter([data], LIMIT) == ([], [], [], 1007)
 
 
-def test_a_character_may_lie_across_fragments(server_frame: Build, splitter_outcome: Read) -> None:
+def test_a_character_may_lie_across_fragments() -> None:
     """UTF-8 is judged over the whole message."""
     data = server_frame(b"\xe2\x82", is_final=False) + server_frame(b"\xac", 0)
-    assert splitter_outcome([data], LIMIT).messages == ["€".encode()]
+    assert read_with_splitter([data], LIMIT).messages == ["€".encode()]
 
 
 @pytest.mark.parametrize("kind", [1, 2])
 @pytest.mark.parametrize("payload", [b"x" * 101, "é".encode() * 51])
-def test_a_message_over_the_limit_is_1009(
-    kind: int, payload: bytes, server_frame: Build, splitter_outcome: Read
-) -> None:
+def test_a_message_over_the_limit_is_1009(kind: int, payload: bytes) -> None:
     """The limit counts bytes, of text too, in one frame or in several; the limit itself passes."""
     fits = server_frame(payload[:100], 2)
     whole = server_frame(payload, kind)
     parts = server_frame(payload[:50], kind, is_final=False) + server_frame(payload[50:], 0)
     for data in (fits + whole, fits + parts):
-        assert splitter_outcome([data], 100) == ([payload[:100]], [], [], 1009)
+        assert read_with_splitter([data], 100) == ([payload[:100]], [], [], 1009)
 
 
-def test_a_message_over_the_limit_is_not_kept(handshake: bytes, server_frame: Build) -> None:
+def test_a_message_over_the_limit_is_not_kept() -> None:
     """Its bytes pass through as they come, with the first from the header on."""
-    splitter = _open(1000, handshake)
+    splitter = _open(1000)
     data = server_frame(b"x" * 100_000)
     assert splitter.feed(data[:10]) == ([], b"\x82" + data[1:10])
     assert splitter.feed(data[10:5000]) == ([], data[10:5000])
 
 
-def test_a_control_frame_that_is_too_long_is_not_kept(
-    handshake: bytes, server_frame: Build
-) -> None:
+def test_a_control_frame_that_is_too_long_is_not_kept() -> None:
     """It is irregular from its header on, and nothing is waited for."""
-    splitter = _open(LIMIT, handshake)
+    splitter = _open(LIMIT)
     head = server_frame(b"x" * 70_000, 9)[:10]
     assert splitter.feed(head) == ([], head)
     assert splitter.is_passing
 
 
-def test_empty_fragments_cost_nothing(handshake: bytes, server_frame: Build) -> None:
+def test_empty_fragments_cost_nothing() -> None:
     """A message of endless empty fragments does not grow."""
-    splitter = _open(LIMIT, handshake)
+    splitter = _open(LIMIT)
     splitter.feed(server_frame(b"a", is_final=False))
     splitter.feed(server_frame(b"", 0, is_final=False) * 100_000)
     assert len(splitter._held) == 1
@@ -222,20 +202,18 @@ def test_empty_fragments_cost_nothing(handshake: bytes, server_frame: Build) -> 
 
 
 @pytest.mark.parametrize("piece_bytes", [64, 65_536])
-def test_a_huge_frame_in_small_pieces(
-    piece_bytes: int, handshake: bytes, server_frame: Build, cut: Cut
-) -> None:
+def test_a_huge_frame_in_small_pieces(piece_bytes: int) -> None:
     """A frame of 16 MiB in 64-byte pieces takes a fraction of a second: cost is linear in bytes."""
     payload = bytes(range(128)) * (1 << 17)
-    splitter = _open(len(payload), handshake)
+    splitter = _open(len(payload))
     pieces = cut(server_frame(payload), [piece_bytes])
     got = [message for piece in pieces for message in splitter.feed(piece)[0]]
     assert got == [payload]
 
 
-def test_payloads_are_bytes_of_their_own(handshake: bytes, server_frame: Build) -> None:
+def test_payloads_are_bytes_of_their_own() -> None:
     """A payload stays as it is when the buffer it came in is used again."""
-    splitter = _open(LIMIT, handshake)
+    splitter = _open(LIMIT)
     received = bytearray(server_frame(b"abc"))
     (payload,), _ = splitter.feed(received)
     received[:] = bytes(len(received))

@@ -4,12 +4,14 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
 import trio_websocket
 from trio.testing import wait_all_tasks_blocked
 
+from tests.support.frames import HANDSHAKE, server_frame
 from trio_collector import __version__
 from trio_collector.errors import SessionEnded
 from trio_collector.feed.wire.connect import connect_stream
@@ -19,7 +21,6 @@ from trio_collector.feed.wire.transport import (
     open_websocket,
 )
 
-Build = Callable[..., bytes]
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
 
 LIMIT = 1 << 20
@@ -86,11 +87,11 @@ class Wire:
 
 
 @pytest.fixture
-async def wire(handshake: bytes) -> AsyncIterator[Wire]:
+async def wire() -> AsyncIterator[Wire]:
     """A connection with its handshake done, that reads on until two reads wait."""
     wire = Wire(1)
-    await wire.send_all(handshake)
-    assert await wire.stream.receive_some() == handshake
+    await wire.send_all(HANDSHAKE)
+    assert await wire.stream.receive_some() == HANDSHAKE
     yield wire
     await wire.stream.aclose()
 
@@ -98,7 +99,7 @@ async def wire(handshake: bytes) -> AsyncIterator[Wire]:
 # FrameStream alone, over memory.
 
 
-async def test_one_read_is_one_batch(wire: Wire, server_frame: Build) -> None:
+async def test_one_read_is_one_batch(wire: Wire) -> None:
     """Frames that came with one read share the time that was taken right after it."""
     ping = server_frame(b"", PING)
     await wire.send_all(server_frame(b"a") + server_frame(b"b") + ping)
@@ -106,7 +107,7 @@ async def test_one_read_is_one_batch(wire: Wire, server_frame: Build) -> None:
     assert wire.consumer.reads == [Read(2, [b"a", b"b"])]
 
 
-async def test_reading_goes_on_without_control(wire: Wire, server_frame: Build) -> None:
+async def test_reading_goes_on_without_control(wire: Wire) -> None:
     """A call returns when there is something for trio-websocket, and not before."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.stream.receive_some)
@@ -120,7 +121,7 @@ async def test_reading_goes_on_without_control(wire: Wire, server_frame: Build) 
         nursery.cancel_scope.cancel()
 
 
-async def test_control_does_not_wait_for_room(wire: Wire, server_frame: Build) -> None:
+async def test_control_does_not_wait_for_room(wire: Wire) -> None:
     """Where there is no room left a ping is handed on at once, and nothing more is read."""
     ping = server_frame(b"x", PING)
     await wire.send_all(server_frame(b"a") + ping)
@@ -137,7 +138,7 @@ async def test_control_does_not_wait_for_room(wire: Wire, server_frame: Build) -
         nursery.cancel_scope.cancel()
 
 
-async def test_without_room_nothing_is_read(wire: Wire, server_frame: Build) -> None:
+async def test_without_room_nothing_is_read(wire: Wire) -> None:
     """At most one read more than there is room for is taken; the rest stays with the kernel."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.stream.receive_some)
@@ -148,7 +149,7 @@ async def test_without_room_nothing_is_read(wire: Wire, server_frame: Build) -> 
     assert [read.frames for read in wire.consumer.reads] == [[b"a"], [b"b"]]
 
 
-async def test_the_end_comes_behind_the_data(wire: Wire, server_frame: Build) -> None:
+async def test_the_end_comes_behind_the_data(wire: Wire) -> None:
     """At EOF the consumer has all that came whole before it."""
     await wire.send_all(server_frame(b"a") + server_frame(b"", PING))
     await wire.stream.receive_some()
@@ -160,7 +161,7 @@ async def test_the_end_comes_behind_the_data(wire: Wire, server_frame: Build) ->
     assert await wire.stream.receive_some() == b""
 
 
-async def test_a_broken_connection_ends_behind_the_data(wire: Wire, server_frame: Build) -> None:
+async def test_a_broken_connection_ends_behind_the_data(wire: Wire) -> None:
     """A reset is an error to trio-websocket; the consumer has what came before it."""
 
     async def reset() -> None:
@@ -174,7 +175,7 @@ async def test_a_broken_connection_ends_behind_the_data(wire: Wire, server_frame
     assert wire.consumer.frames() == [b"a"]
 
 
-async def test_cancelling_loses_nothing_that_was_read(wire: Wire, server_frame: Build) -> None:
+async def test_cancelling_loses_nothing_that_was_read(wire: Wire) -> None:
     """Wherever a call is cancelled, each frame that was read is with the consumer, in its order."""
     sent = [str(number).encode() for number in range(50)]
     got: list[bytes] = []
@@ -209,7 +210,7 @@ async def test_closing_ends_a_call_that_waits(wire: Wire) -> None:
 
 
 async def test_any_byte_is_a_sign_of_life(
-    wire: Wire, server_frame: Build, autojump_clock: trio.testing.MockClock
+    wire: Wire, autojump_clock: trio.testing.MockClock
 ) -> None:
     """`latest_read` counts control frames and parts of frames as well."""
     for number, sent in enumerate((server_frame(b"", PONG), server_frame(b"abc")[:3])):
@@ -392,9 +393,7 @@ async def test_the_request_names_the_collector() -> None:
         ([(b"\x0f\xa0bye", {"opcode": CLOSE})], 4000),
     ],
 )
-async def test_the_code_of_an_end(
-    faults: list[tuple[bytes, dict[str, object]]], code: int, server_frame: Build
-) -> None:
+async def test_the_code_of_an_end(faults: list[tuple[bytes, dict[str, Any]]], code: int) -> None:
     """A fault ends the connection with its code, and the messages before it arrive."""
 
     async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
@@ -406,7 +405,7 @@ async def test_the_code_of_an_end(
         assert await client.next_frames(1) == [b"a" * 1000]
 
 
-async def test_the_server_is_told_of_an_oversize_message(server_frame: Build) -> None:
+async def test_the_server_is_told_of_an_oversize_message() -> None:
     """It gets a close frame with 1009 and the true limit."""
 
     async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
@@ -421,7 +420,7 @@ async def test_the_server_is_told_of_an_oversize_message(server_frame: Build) ->
     assert exchange.closed.reason == "Exceeded maximum message size: 1000 bytes"
 
 
-async def test_a_server_that_drips(server_frame: Build) -> None:
+async def test_a_server_that_drips() -> None:
     """A connection that comes byte by byte gives the same messages."""
 
     async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
@@ -437,7 +436,7 @@ async def test_a_server_that_drips(server_frame: Build) -> None:
         assert await client.next_frames(3) == [b"whole", b"frag", b"z" * 200]
 
 
-async def test_a_connection_that_breaks_is_1006(server_frame: Build) -> None:
+async def test_a_connection_that_breaks_is_1006() -> None:
     """EOF without a close frame: what came whole arrives, what did not does not."""
 
     async def script(_: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
