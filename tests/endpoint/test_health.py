@@ -1,4 +1,4 @@
-"""The verdict: each thing that can be wrong is named, and has its weight."""
+"""The verdict: each thing that can be wrong has its code and its severity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ Changed = Callable[..., StatusDocument]
 
 
 def stream(symbol: str = "btcusdt", **changes: Any) -> StreamStatus:
-    """Return a stream that is well but for `changes`."""
+    """Return a sound stream with `changes`."""
     sound: dict[str, Any] = {
         "exchange": "binance",
         "symbol": symbol,
@@ -50,7 +50,7 @@ def connection(name: str = "binance:btcusdt:trades", **changes: Any) -> Connecti
 
 @pytest.fixture
 def changed(healthy: StatusDocument) -> Changed:
-    """Return the snapshot of two sound streams with something changed; storage by its own keys."""
+    """Return the document of two sound streams with something changed; storage by its own keys."""
 
     def change(storage: dict[str, Any] | None = None, **changes: Any) -> StatusDocument:
         sound = {
@@ -65,8 +65,8 @@ def changed(healthy: StatusDocument) -> Changed:
     return change
 
 
-def codes(snapshot: StatusDocument) -> tuple[Status, list[str], list[str]]:
-    health = judge(snapshot)
+def codes(document: StatusDocument) -> tuple[Status, list[str], list[str]]:
+    health = judge(document)
     return (
         health.status,
         [reason.code for reason in health.reasons],
@@ -144,8 +144,8 @@ def test_what_is_no_trouble(calm: dict[str, Any], changed: Changed) -> None:
 
 def test_the_worst_comes_first(changed: Changed) -> None:
     """The status is that of the worst reason, which is the first."""
-    snapshot = changed(storage={"is_disk_low": True}, streams=(GAP, DEAD))
-    assert codes(snapshot) == (
+    document = changed(storage={"is_disk_low": True}, streams=(GAP, DEAD))
+    assert codes(document) == (
         Status.UNHEALTHY,
         ["disk_low", "dead_stream", "gaps"],
         ["disk_low", "dead_stream"],
@@ -154,8 +154,8 @@ def test_the_worst_comes_first(changed: Changed) -> None:
 
 def test_silence_while_stopping(changed: Changed) -> None:
     """A collector that stops is not blamed for connections that it left and streams without data."""
-    snapshot = changed(is_draining=True, streams=(DEAD, UNASKED), connections=(DOWN, DOWN))
-    assert codes(snapshot) == (Status.DEGRADED, ["draining"], ["draining"])
+    document = changed(is_draining=True, streams=(DEAD, UNASKED), connections=(DOWN, DOWN))
+    assert codes(document) == (Status.DEGRADED, ["draining"], ["draining"])
 
 
 def test_names(changed: Changed) -> None:

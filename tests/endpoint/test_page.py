@@ -33,7 +33,7 @@ def busy(
     make_live: Callable[..., LiveState],
     new_batch: Callable[..., Batch],
 ) -> LiveState:
-    """Vitals of four streams to which rows come all the time."""
+    """The state of four streams to which rows come all the time."""
     live = LiveState()
     live.start([planned(stream) for stream in STREAMS], clock.now_us())
     make_live(live, clock.now_us())
@@ -92,7 +92,7 @@ async def test_exchanges_and_connections(serve: Serve, busy: LiveState, tab: Any
     await tab.open(f"http://127.0.0.1:{await serve(busy)}/")
     await tab.wait_for(f"{SHOWN} >= 3")
     cards = await tab.evaluate(
-        "[...document.querySelectorAll('.venue')].map((e) => [e.dataset.level, e.textContent])"
+        "[...document.querySelectorAll('.exchange')].map((e) => [e.dataset.level, e.textContent])"
     )
     assert [level for level, _text in cards] == ["good", "warn"]
     assert "binance" in cards[0][1]
@@ -100,7 +100,7 @@ async def test_exchanges_and_connections(serve: Serve, busy: LiveState, tab: Any
     assert "1 / 2 open" in cards[1][1]
     own = "latest.streams.filter((s) => s.exchange === 'binance')"
     total = f"rate({own}.reduce((sum, s) => sum + s.rows_per_s, 0))"
-    card = "document.querySelector('.venue').textContent"
+    card = "document.querySelector('.exchange').textContent"
     assert await tab.evaluate(f"{card}.includes(`${{{total}}} rows/s`)")
     assert await tab.text_of("#links-note") == "3 of 4 open, 0 reconnects"
     assert await tab.evaluate("document.querySelectorAll('#link-rows tr').length") == 0

@@ -25,7 +25,7 @@ EARLIER = Reading(
 
 
 def test_summary_line() -> None:
-    """Counters tell the difference, rates are per second, gauges are as they are."""
+    """Counters tell the difference, rates are per second, sizes are as they are."""
     later = Reading(
         at_s=160.0,
         rows={"binance": 1600, "okx": 50, "upbit": 30},

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trio_collector.errors import EndpointError
-from trio_collector.telemetry.live_state import StreamState
 from trio_collector.telemetry.status_document import SAMPLE_S, Status, StatusDocument, StreamStatus
+from trio_collector.telemetry.stream_state import StreamState
 
 DEFAULT_URL = "http://127.0.0.1:9090"
 PATIENCE_S = 5.0
