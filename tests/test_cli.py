@@ -31,6 +31,7 @@ ReadFrames = Callable[[Path], dict[Stream, list[bytes]]]
 HANGING_DRAIN = """
 import trio
 from trio_collector import cli
+from trio_collector.commands import run
 
 async def collect(config, connections, stop):
     print("collecting", flush=True)
@@ -39,7 +40,7 @@ async def collect(config, connections, stop):
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
 
-cli.collect = collect
+run.collect = collect
 cli.main()
 """
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "endpoint": {"config", "telemetry"},
     "simulator": {"config"},  # nor the adapters: it shares no parsing with what it tests
     "app": {"config", "endpoint", "exchanges", "feed", "telemetry", "uploader", "writer"},
-    "commands": {"app", "config", "exchanges", "feed", "simulator", "telemetry", "uploader"},
+    "commands": {"app", "config", "feed", "logs", "simulator", "telemetry", "uploader"},
     "cli": {"app", "commands", "config", "logs", "simulator", "uploader"},
     "__main__": {"cli"},
 }
@@ -38,6 +38,9 @@ WAITS = {
     "budget.py",
     "cli.py",
     "commands/demo.py",
+    "commands/run.py",
+    "commands/signals.py",
+    "commands/simulate.py",
     "endpoint/routes.py",
     "endpoint/sampler.py",
     "endpoint/http_connection.py",

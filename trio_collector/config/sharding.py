@@ -12,12 +12,13 @@ highest. No shard needs to know of another, and they agree nonetheless:
 
 import re
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from trio_collector.config.markets import Market, plain_symbol
-from trio_collector.config.settings import Config
+from trio_collector.config.settings import Config, load_config
 from trio_collector.errors import ConfigError, Problem
 
 # Far more than any number of machines; a typing error is found before a hash a million times.
@@ -60,6 +61,16 @@ def shard_of(exchange: str, symbol: str, shards: int) -> int:
 
 def _weight(market: bytes, ordinal: int) -> bytes:
     return blake2b(b"%d:%b" % (ordinal, market), digest_size=8).digest()
+
+
+def load_part(path: Path, shard: str | None) -> Config:
+    """Return the configuration in the file `path`, with the markets of `shard` alone if given.
+
+    Raises ConfigError with every problem of the file, or with the one of `shard`.
+    """
+    part = None if shard is None else parse_shard(shard)
+    config = load_config(path)
+    return config if part is None else select(config, part)
 
 
 def select(config: Config, shard: Shard) -> Config:
