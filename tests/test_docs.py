@@ -23,7 +23,7 @@ from typing import NamedTuple
 import duckdb
 import pytest
 
-from trio_collector.config.settings import parse_config
+from trio_collector.config.loading import parse_config
 from trio_collector.errors import ConfigError
 from trio_collector.telemetry import metrics
 

@@ -25,7 +25,8 @@ from trio_collector.commands.run import run_collector
 from trio_collector.commands.signals import run_until_signal
 from trio_collector.commands.simulate import run_simulator
 from trio_collector.commands.status import DEFAULT_URL, show_status
-from trio_collector.config.settings import find_config, warnings
+from trio_collector.config.checks import warnings
+from trio_collector.config.loading import find_config
 from trio_collector.config.sharding import load_part
 from trio_collector.errors import CollectorError, ConfigError, leaves_of
 from trio_collector.logs.redaction import secret_values

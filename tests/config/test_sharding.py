@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.config.settings import parse_config
+from trio_collector.config.loading import parse_config
 from trio_collector.config.sharding import Shard, parse_shard, select, shard_of
 from trio_collector.errors import ConfigError
 

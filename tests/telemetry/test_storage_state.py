@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -13,7 +14,9 @@ from trio_collector.errors import StoreUnavailable
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.storage_state import DeliveryState, DiskState
-from trio_collector.uploader.report import Report
+from trio_collector.threads import Workers
+from trio_collector.uploader.spool import SealedFile
+from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.disk_guard import DiskGuard
 from trio_collector.writer.task import run_writer
 
@@ -99,15 +102,30 @@ def test_rows_that_are_shed(counted: Callable[[], Totals]) -> None:
     assert counted() == {"rows_dropped": 3}
 
 
-def test_uploads(counted: Callable[[], Totals]) -> None:
+async def test_uploads(
+    spool: Path,
+    seal: Callable[..., SealedFile],
+    memory_store: Any,
+    inline_workers: Workers,
+    counted: Callable[[], Totals],
+    autojump_clock: MockClock,
+) -> None:
     """Uploads, their bytes and failed attempts are counted alike in the state and metrics."""
-    report = Report(DeliveryState(), lambda: START_US / 1e6)
-    for size in (10, 20):
-        with report.timing(is_retry=False) as attempt:
-            attempt.note("key", size)
-    with pytest.raises(StoreUnavailable), report.timing(is_retry=True):
-        raise StoreUnavailable("no answer")
-    state = report.state
+    seal(1_700_000_000_000, b"ten bytes.")
+    failing = str(seal(1_700_000_000_001, b"twenty bytes, almost").key)
+
+    async def fail_once(_call: str, key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if key == failing:
+            memory_store.befall = memory_store.pass_by
+            raise StoreUnavailable("away")
+
+    memory_store.befall = fail_once
+    state = DeliveryState()
+    wake_uploader, wakeups = trio.open_memory_channel[None](1)
+    wake_uploader.close()
+    storage = StorageSection(mode="s3", data_dir=str(spool))
+    await run_uploader(storage, wakeups, store=memory_store, state=state, workers=inline_workers)
     assert (state.uploads, state.uploaded_bytes, state.upload_failures) == (2, 30, 1)
     assert counted() == {"uploads": 2, "uploaded_bytes": 30, "upload_failures": 1}
 

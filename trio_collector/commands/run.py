@@ -11,7 +11,9 @@ import trio
 from trio_collector.app import collect, plan
 from trio_collector.commands.open_files import raise_file_limit
 from trio_collector.commands.signals import run_until_signal
-from trio_collector.config.settings import CollectorSection, Config, find_config, warnings
+from trio_collector.config.checks import warnings
+from trio_collector.config.loading import find_config
+from trio_collector.config.settings import CollectorSection, Config
 from trio_collector.config.sharding import load_part
 from trio_collector.logs.redaction import secret_values
 from trio_collector.logs.setup import LogFiles, configure_logging, log_level

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from trio_collector.config.loading import load_config
 from trio_collector.config.markets import Market, plain_symbol
-from trio_collector.config.settings import Config, load_config
+from trio_collector.config.settings import Config
 from trio_collector.errors import ConfigError, Problem
 
 # Far more than any number of machines; a typing error is found before a hash a million times.
