@@ -1,8 +1,8 @@
-"""Every metric, declared once. Names and labels that the Rust collector had are kept.
+"""Every metric, declared once. Names and labels of the Rust collector are kept.
 
-Counted per batch, after success; whatever is dropped is counted with a reason. `preset` creates
-every label value that the configuration implies, so that a counter that has not moved reads 0
-instead of being absent.
+Stages count per batch, after success; dropped rows are counted with a reason. `preset` creates every
+series that the configuration implies, so that a counter that has not moved reads 0 instead of being
+absent.
 """
 
 import collections
@@ -23,8 +23,8 @@ from trio_collector.events import DataType, Stream
 
 REGISTRY = CollectorRegistry()
 
-# A `_created` series beside each counter would make /metrics half as long again, and nobody asks
-# for it: when the process started is a metric of its own.
+# A `_created` series beside each counter would make /metrics half as long again, and is not needed:
+# the start of the process is a metric of its own.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
 
 MARKET = ("exchange", "symbol")
