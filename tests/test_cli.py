@@ -27,7 +27,7 @@ WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
 ReadFrames = Callable[[Path], dict[Stream, list[bytes]]]
 
-# The collector, but for what it collects: it says where it is, and its drain never ends.
+# The command line, with a collector whose drain never ends.
 HANGING_DRAIN = """
 import trio
 from trio_collector import cli
@@ -102,7 +102,7 @@ def test_check_shows_the_plan(run_cli: RunCli, tmp_path: Path) -> None:
 HASTY = "[websocket]\nmessage_timeout_secs = 5\n"  # allowed, and likely a mistake
 
 
-def test_check_shows_both_legs(run_cli: RunCli, tmp_path: Path) -> None:
+def test_check_shows_both_lines(run_cli: RunCli, tmp_path: Path) -> None:
     """A market that is received twice is two connections, each with its address."""
     more = '[[markets]]\nexchange = "binance"\nsymbols = ["XYZUSDT"]\nconnections = 2\n'
     done = run_cli("check", "--config", write_config(tmp_path, more=more), "--json")
@@ -111,7 +111,7 @@ def test_check_shows_both_legs(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_check_warns(run_cli: RunCli, tmp_path: Path) -> None:
-    """What is allowed and likely a mistake is told, and the configuration is valid."""
+    """What is allowed and likely a mistake is a warning, and the configuration is valid."""
     done = run_cli("check", "--config", write_config(tmp_path, more=HASTY))
     assert (done.returncode, done.stderr) == (0, "")
     warning, summary = done.stdout.splitlines()[-2:]
@@ -153,7 +153,7 @@ def test_missing_config(command: tuple[str, ...], run_cli: RunCli, tmp_path: Pat
 
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_every_problem_has_a_line(command: str, run_cli: RunCli, tmp_path: Path) -> None:
-    """All that is wrong with a configuration is told at once, a line each; nothing is created."""
+    """All problems of a configuration are printed at once, a line each; nothing is created."""
     more = '[websocket]\nstreams_per_connection = 0\n[[markets]]\nexchange = "ftx"\nsymbols = []\n'
     path = write_config(tmp_path, mode="tape", more=more)
     done = run_cli(command, "--config", path)
@@ -205,7 +205,7 @@ def test_check_refuses_what_has_no_room(run_cli: RunCli, tmp_path: Path) -> None
 async def test_check_tries_the_bucket(
     run_cli: RunCli, tmp_path: Path, start_bucket: Callable[..., Awaitable[Bucket]]
 ) -> None:
-    """`check --s3` says of each step how it went, and fails with what to do about it."""
+    """`check --s3` prints the result of each step, and fails with a remedy."""
     bucket = await start_bucket()
     aws = f'[aws]\nendpoint_url = "{bucket.endpoint_url}"\nregion = "{bucket.region}"\n'
     config = write_config(tmp_path, mode="s3", more=f'{aws}bucket = "{bucket.bucket}"')
@@ -223,7 +223,7 @@ async def test_check_tries_the_bucket(
 
 
 def test_unknown_log_level(run_cli: RunCli, tmp_path: Path) -> None:
-    """A LOG_LEVEL that is none is a usage error that names the levels."""
+    """An unknown LOG_LEVEL is a usage error that names the levels."""
     done = run_cli("run", "--config", write_config(tmp_path), LOG_LEVEL="loud")
     choice = "LOG_LEVEL: unknown level 'loud'; choose one of debug, info, warning, warn, error\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", choice)

@@ -146,12 +146,12 @@ async def test_watching(
 
 @pytest.mark.parametrize("bad", ["http://127.0.0.1:1", "http://[", "nonsense"])
 async def test_nobody_answers(bad: str) -> None:
-    """It says where it asked, and what to do."""
+    """The error names the address and what to do."""
     with pytest.raises(EndpointError, match=r"no collector answers at .*/api/status.*--url"):
         await status.fetch_status(bad)
 
 
 async def test_somebody_else_answers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no collector is told apart."""
+    """A server that is not a collector is recognised."""
     with pytest.raises(EndpointError, match="404"):
         await status.fetch_status(f"{url}nested")

@@ -320,7 +320,7 @@ def test_seconds(key: str, value: str) -> None:
 
 
 def test_every_problem_at_once() -> None:
-    """All that is wrong is said at once, in the order of the sections."""
+    """All problems are reported at once, in the order of the sections."""
     text = (
         "colour = 'red'\n[collector]\nmetrics_port = -1\nlog_format = 'xml'\n[websocket]\nfoo = 1\n"
         + market(feeds='["a", "b"]', depth='"20"')
@@ -340,7 +340,7 @@ def test_every_problem_at_once() -> None:
 
 
 def test_contradictions_beside_other_problems() -> None:
-    """A value of the wrong type hides no contradiction elsewhere, and makes none up."""
+    """A value of the wrong type hides no contradiction elsewhere, and causes none."""
     text = """
     [storage]
     max_inflight_bytes = "much"
@@ -364,7 +364,7 @@ def test_contradictions_beside_other_problems() -> None:
 
 
 def test_contradictions_at_once() -> None:
-    """Contradictions, too, are all said at once."""
+    """All contradictions, too, are reported at once."""
     text = (
         "[websocket]\nmax_retry_delay_secs = 0.5\n[storage]\nflush_interval_secs = 4000\n"
         + market(symbols='["a b", "c", "C"]', units="5", base_url='"x"')
@@ -373,7 +373,7 @@ def test_contradictions_at_once() -> None:
 
 
 def test_contradictions_of_diffs_at_once() -> None:
-    """A bad address hides no contradiction, and none is made up from it."""
+    """A bad address hides no contradiction, and causes none."""
     text = market(orderbook='"diff"', depth="5", base_url='"wss://[x"', rest_url='"x"')
     places = [line.split(": ")[0] for line in problems_of(text)]
     assert places == ["markets[0].base_url", "markets[0].depth", "markets[0].rest_url"]
@@ -390,7 +390,7 @@ def test_contradictions_of_diffs_at_once() -> None:
     ],
 )
 def test_addresses_of_diffs(addresses: dict[str, str]) -> None:
-    """Where the address of the streams tells that of the books, it is enough."""
+    """An address of streams that determines that of the books is enough."""
     assert parse_config(market(orderbook='"diff"', **addresses)).markets[0].orderbook == "diff"
 
 
@@ -401,7 +401,7 @@ def test_a_symbol_need_not_be_ascii() -> None:
 
 
 def test_nesting_is_no_crash() -> None:
-    """A file of a thousand open brackets is reported, not run into the ground."""
+    """A file of very many open brackets is a problem, not a crash."""
     assert problems_of("a = " + "[" * 100_000)
 
 

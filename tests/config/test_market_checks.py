@@ -44,7 +44,7 @@ def test_both_places_of_a_repetition() -> None:
 
 def test_warnings_concern_their_exchange() -> None:
     """Port 8443 is OKX's and /ws is Binance's; elsewhere they mean nothing."""
-    url = "wss://venue.example:8443/ws"
+    url = "wss://exchange.example:8443/ws"
     warned = {
         exchange: [
             problem.place

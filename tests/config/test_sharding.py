@@ -109,7 +109,7 @@ def test_a_shard_may_be_empty() -> None:
 
 @pytest.mark.parametrize(("text", "shard"), [("0/1", (0, 1)), ("1/4", (1, 4)), (" 3/4\n", (3, 4))])
 def test_parse(text: str, shard: tuple[int, int]) -> None:
-    """A shard is written ORDINAL/SHARDS, and says itself so."""
+    """A shard is written ORDINAL/SHARDS, and renders itself so."""
     assert parse_shard(text) == shard
     assert str(parse_shard(text)) == text.strip()
 
@@ -130,7 +130,7 @@ def test_parse(text: str, shard: tuple[int, int]) -> None:
     ],
 )
 def test_parse_problems(text: str, problem: str) -> None:
-    """What is no shard is a problem of --shard that says what would be right."""
+    """What is no shard is a problem of --shard, with its remedy."""
     with pytest.raises(ConfigError) as caught:
         parse_shard(text)
     assert str(caught.value).startswith(f"--shard: {problem}")

@@ -36,13 +36,13 @@ def test_websocket_urls(url: str) -> None:
     ],
 )
 def test_websocket_url_faults(url: str, fault: str) -> None:
-    """What is wrong with an address is said in words."""
+    """A fault is a text that says what is wrong."""
     assert fault in (websocket_url_fault(url) or "")
 
 
 @given(st.text())
 def test_any_text_is_judged(text: str) -> None:
-    """Whatever the text, the answer is a fault or None, never an error."""
+    """Whatever the text, the result is a fault or None, never an error."""
     assert websocket_url_fault(text) != ""
     assert http_url_fault(text) != ""
     assert store_url_fault(text) != ""
@@ -69,5 +69,5 @@ def test_http_urls() -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a", False)],
 )
 def test_loopback(host: str, is_ours: bool) -> None:
-    """This machine is told by its address, without a name server."""
+    """This machine is recognised by its address, without a name server."""
     assert is_loopback(host) is is_ours

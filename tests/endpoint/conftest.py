@@ -290,7 +290,7 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
 
 
 def _is_written(port_file: Path) -> bool:
-    """Return whether the browser has told its port, and its path in the second line."""
+    """Return whether the browser has written its port, and its path in the second line."""
     return port_file.exists() and len(port_file.read_text().split()) == 2
 
 

@@ -75,7 +75,7 @@ def codes(document: StatusDocument) -> tuple[Status, list[str], list[str]]:
 
 
 def test_sound(changed: Changed) -> None:
-    """Where nothing is wrong nothing is said."""
+    """A document that nothing is wrong with has no reasons."""
     assert codes(changed()) == (Status.HEALTHY, [], [])
     assert judge(changed()).is_ready
 
@@ -121,7 +121,7 @@ TROUBLES: list[tuple[dict[str, Any], Status, str, bool]] = [
 def test_each_trouble(
     trouble: dict[str, Any], status: Status, code: str, is_obstacle: bool, changed: Changed
 ) -> None:
-    """One trouble is one reason, and is an obstacle or none."""
+    """One trouble is one reason, an obstacle or not."""
     expected = (status, [code], [code] if is_obstacle else [])
     assert codes(changed(**trouble)) == expected
 
@@ -138,7 +138,7 @@ def test_each_trouble(
     ids=["old gap", "young spool", "half full", "past error", "connecting"],
 )
 def test_what_is_no_trouble(calm: dict[str, Any], changed: Changed) -> None:
-    """What is over, young or far from its limit is not told."""
+    """What is over, young or far from its limit is no reason."""
     assert codes(changed(**calm)) == (Status.HEALTHY, [], [])
 
 
@@ -153,13 +153,13 @@ def test_the_worst_comes_first(changed: Changed) -> None:
 
 
 def test_silence_while_stopping(changed: Changed) -> None:
-    """A collector that stops is not blamed for connections that it left and streams without data."""
+    """While a collector stops, closed connections and streams without data are no reasons."""
     document = changed(is_draining=True, streams=(DEAD, UNASKED), connections=(DOWN, DOWN))
     assert codes(document) == (Status.DEGRADED, ["draining"], ["draining"])
 
 
 def test_names(changed: Changed) -> None:
-    """A reason names a few, and says how many more there are."""
+    """A reason names a few, and how many more there are."""
     dead = [msgspec.structs.replace(DEAD, symbol=f"s{number}") for number in range(5)]
     streams = (*dead, stream())
     (reason,) = judge(changed(streams=streams)).reasons

@@ -50,7 +50,7 @@ KEPT = (
 
 
 class Clock:
-    """A wall clock that stands where it is put."""
+    """A wall clock that stands still."""
 
     def __init__(self) -> None:
         self.now_us = START_US + 1_000_000
@@ -79,7 +79,7 @@ async def test_metrics(serve: Serve, get: Get, live: LiveState) -> None:
 
 
 async def test_health(serve: Serve, get: Get, live: LiveState, clock: Clock) -> None:
-    """/health says how it is with numbers; unhealthy is 503."""
+    """/health has the verdict and its numbers."""
     live.disk.rows_dropped = 3
     port = await serve(live, now_us=clock)
     status, body = await get(port, "/health")
@@ -155,7 +155,7 @@ async def test_head(path: str, serve: Serve, get: Get, live: LiveState) -> None:
 
 
 async def test_live(serve: Serve, get: Get) -> None:
-    """/live answers: the loop turns."""
+    """/live responds as long as the event loop runs."""
     assert await get(await serve(LiveState()), "/live") == (200, b"alive\n")
 
 
@@ -174,7 +174,7 @@ async def test_other_methods(method: str, serve: Serve, get: Get) -> None:
 
 
 async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
-    """The page names nothing of elsewhere, and allows nothing but its own script and style."""
+    """The page loads nothing from elsewhere, and allows its own script and style alone."""
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     reply = (await ask(await serve(LiveState()), request)).decode()
     head, _, page = reply.partition("\r\n\r\n")
@@ -188,7 +188,7 @@ async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
 
 
 async def open_events(port: int) -> trio.SocketStream:
-    """Return a connection to the events, whose head has been asked for."""
+    """Return a connection on which the events have been requested."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return stream
@@ -222,7 +222,7 @@ async def test_events(serve: Serve, live: LiveState, new_batch: Callable[..., Ba
 
 
 async def test_viewers_are_few(serve: Serve, get: Get, live: LiveState) -> None:
-    """Who comes when all places are taken is told to come again, and a place that is left is free."""
+    """A viewer too many gets 503, and a viewer that leaves makes room."""
     port = await serve(live)
     viewers = [await open_events(port) for _ in range(MAX_VIEWERS)]
     for viewer in viewers:

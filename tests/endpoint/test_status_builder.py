@@ -77,7 +77,7 @@ def test_what_never_had_data(live: LiveState, take: Callable[..., StatusDocument
 
 
 def test_why_a_stream_is_down(live: LiveState, take: Callable[..., StatusDocument]) -> None:
-    """A stream tells the reason of its connection, or its own refusal."""
+    """A stream shows the reason of its connection, or its own refusal."""
     stream, name = next(iter(live.streams)), next(iter(live.connections))
     live.ended(name, 1, START_US, reason="tls_error", detail="expired")
     assert first(take(live, 1)).detail == "tls_error: expired"
@@ -91,7 +91,7 @@ async def test_storage(
     budget: ByteBudget,
     take: Callable[..., StatusDocument],
 ) -> None:
-    """The way of the rows is shown as the writer, the uploader and the budget have it."""
+    """Storage is shown as the writer, the uploader and the byte budget have it."""
     await budget.acquire(1)
     live.disk = DiskState(
         is_low=True,

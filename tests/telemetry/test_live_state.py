@@ -82,7 +82,7 @@ def test_counts(live: LiveState) -> None:
 
 
 def test_rows_of_other_streams_are_counted_apart(live: LiveState) -> None:
-    """Unparsed rows belong to no stream that is asked for."""
+    """Unparsed rows belong to no stream that is subscribed to."""
     live.received(batch(BTC._replace(data_type=DataType.UNPARSED), 4, 1, None))
     assert live.other_rows == 4
     assert live.streams.keys() == {BTC, ETH}

@@ -53,5 +53,5 @@ def test_a_repetition_is_recent() -> None:
 def test_ledger_events_in_words(
     event: LedgerEvent, fields: dict[str, object], text: str | None
 ) -> None:
-    """A ledger row is told in words; unexpected fields are shown as they are; most are not told."""
+    """A ledger row is put into words; unexpected fields are shown as they are; most are not listed."""
     assert render_ledger_event(event, fields) == text
