@@ -135,6 +135,17 @@ def test_check_as_json(run_cli: RunCli, tmp_path: Path) -> None:
     assert [warning["place"] for warning in plan["warnings"]] == ["websocket.message_timeout_secs"]
 
 
+def test_check_of_a_shard(run_cli: RunCli) -> None:
+    """With --shard the markets of that shard alone are checked."""
+    plans = [
+        orjson.loads(run_cli("check", "--config", EXAMPLE, "--shard", f"{i}/2", "--json").stdout)
+        for i in range(2)
+    ]
+    names = [{each["name"] for each in plan["connections"]} for plan in plans]
+    assert all(names)
+    assert len(names[0] | names[1]) == len(names[0]) + len(names[1]) == 20
+
+
 def test_config_is_found_by_the_environment(run_cli: RunCli, tmp_path: Path) -> None:
     """$CONFIG_PATH names the file where --config does not."""
     done = run_cli("check", CONFIG_PATH=write_config(tmp_path))

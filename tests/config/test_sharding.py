@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trio_collector.config.loading import parse_config
-from trio_collector.config.sharding import Shard, parse_shard, select, shard_of
+from trio_collector.config.sharding import Shard, load_part, parse_shard, select, shard_of
 from trio_collector.errors import ConfigError
 
 EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
@@ -136,12 +136,21 @@ def test_parse_problems(text: str, problem: str) -> None:
     assert str(caught.value).startswith(f"--shard: {problem}")
 
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
+
+
 def test_the_example_is_divided() -> None:
     """The markets of config.example.toml are divided among three, none left out."""
-    example = Path(__file__).resolve().parents[2] / "config.example.toml"
-    config = parse_config(example.read_text(encoding="utf-8"))
     sizes = [
-        sum(len(market.symbols) for market in select(config, Shard(ordinal, 3)).markets)
+        sum(len(market.symbols) for market in load_part(EXAMPLE, f"{ordinal}/3").markets)
         for ordinal in range(3)
     ]
     assert sum(sizes) == 10
+    assert max(sizes) < 10
+
+
+def test_a_file_without_shards() -> None:
+    """Without a shard a file is loaded as a whole; a wrong shard is found before the file is read."""
+    assert load_part(EXAMPLE, None) == parse_config(EXAMPLE.read_text(encoding="utf-8"))
+    with pytest.raises(ConfigError, match="--shard"):
+        load_part(Path("missing.toml"), "3/3")

@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio_websocket
 
+from tests.support.live import Planned, batch_of
 from trio_collector.config.settings import CollectorSection, StorageSection
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.events import Batch, DataType, Stream
@@ -27,26 +28,6 @@ PATIENCE_S = 30.0
 START_US = 1_700_000_000_000_000
 BTC = Stream("binance", "btcusdt", DataType.TRADE)
 ETH = Stream("okx", "ethusdt", DataType.ORDERBOOK)
-
-
-class Planned:
-    """A connection as the plan names it."""
-
-    def __init__(self, *streams: Stream, data_timeout_s: float = 90.0) -> None:
-        self.streams = list(streams)
-        self.data_timeout_s = data_timeout_s
-
-    @property
-    def names(self) -> list[str]:
-        return [":".join(self.streams[0])]
-
-
-def batch_of(stream: Stream, rows: int, received_us: int, lag_us: int | None = 5_000) -> Batch:
-    """Return a batch whose rows took `lag_us` from the exchange to us."""
-    batch = Batch(stream, received_us)
-    for _ in range(rows):
-        batch.append("", None if lag_us is None else received_us - lag_us, b"{}")
-    return batch
 
 
 def let_live(live: LiveState, at_us: int = START_US) -> LiveState:

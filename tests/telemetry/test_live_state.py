@@ -1,39 +1,24 @@
 """The live state: what feeds report of a stream leads to one state; counts grow."""
 
-from collections.abc import Iterable
-
 import pytest
 
-from trio_collector.events import Batch, DataType, Stream
+from tests.support.live import Planned, batch_of
+from trio_collector.events import DataType, Stream
 from trio_collector.ledger import LedgerEvent
 from trio_collector.telemetry.live_state import LiveState
 from trio_collector.telemetry.stream_state import StreamState
 
 BTC = Stream("binance", "btcusdt", DataType.TRADE)
 ETH = Stream("binance", "ethusdt", DataType.TRADE)
-NAME = "binance:btcusdt:trades +1"
-
-
-class Planned:
-    """The only connection."""
-
-    names = (NAME,)
-    streams: Iterable[Stream] = [BTC, ETH]
-    data_timeout_s = 90.0
+PLANNED = Planned(BTC, ETH)
+(NAME,) = PLANNED.names
 
 
 @pytest.fixture
 def live() -> LiveState:
     live = LiveState()
-    live.start([Planned()], 1_000)
+    live.start([PLANNED], 1_000)
     return live
-
-
-def batch(stream: Stream, rows: int, received_us: int, exchange_us: int | None) -> Batch:
-    made = Batch(stream, received_us)
-    for _ in range(rows):
-        made.append("", exchange_us, b"{}")
-    return made
 
 
 def state(live: LiveState, stream: Stream = BTC) -> StreamState:
@@ -53,11 +38,11 @@ def test_life_of_a_stream(live: LiveState) -> None:
     live.noted(BTC, LedgerEvent.SUBSCRIBED, 2_001, {})
     assert state(live) == StreamState.SUBSCRIBED
     assert live.streams[BTC].was_subscribed
-    live.received(batch(BTC, 1, 2_002, None))
+    live.received(batch_of(BTC, 1, 2_002, None))
     assert state(live) == StreamState.LIVE
     live.noted(BTC, LedgerEvent.STALE, 2_003, {"limit_s": 90.0})
     assert state(live) == StreamState.STALE
-    live.received(batch(BTC, 1, 2_004, None))
+    live.received(batch_of(BTC, 1, 2_004, None))
     assert state(live) == StreamState.LIVE
     live.ended(NAME, 1, 2_005, reason="close_frame", detail="1001")
     assert state(live) == StreamState.DOWN
@@ -72,9 +57,9 @@ def test_a_late_ack_changes_nothing(live: LiveState) -> None:
 
 def test_counts(live: LiveState) -> None:
     """Rows are summed, lag is summed over the batches that have an exchange's time."""
-    live.received(batch(BTC, 3, 5_000, 4_000))
-    live.received(batch(BTC, 2, 7_000, 4_000))
-    live.received(batch(BTC, 1, 8_000, None))
+    live.received(batch_of(BTC, 3, 5_000, 1_000))
+    live.received(batch_of(BTC, 2, 7_000, 3_000))
+    live.received(batch_of(BTC, 1, 8_000, None))
     stream = live.streams[BTC]
     assert (stream.rows, stream.latest_us) == (6, 8_000)
     assert (stream.lag_us, stream.lag_batches) == (4_000, 2)
@@ -83,7 +68,7 @@ def test_counts(live: LiveState) -> None:
 
 def test_rows_of_other_streams_are_counted_apart(live: LiveState) -> None:
     """Unparsed rows belong to no stream that is subscribed to."""
-    live.received(batch(BTC._replace(data_type=DataType.UNPARSED), 4, 1, None))
+    live.received(batch_of(BTC._replace(data_type=DataType.UNPARSED), 4, 1, None))
     assert live.other_rows == 4
     assert live.streams.keys() == {BTC, ETH}
 
@@ -113,10 +98,22 @@ def test_end_of_an_older_session(live: LiveState) -> None:
     """The end of a session that was replaced before changes nothing."""
     live.connected(NAME, 1, 2_000)
     live.connected(NAME, 2, 3_000)
-    live.received(batch(BTC, 1, 3_001, None))
+    live.received(batch_of(BTC, 1, 3_001, None))
     live.ended(NAME, 1, 3_002, reason="handover", detail="")
     assert live.connections[NAME].is_up
     assert state(live) == StreamState.LIVE
+
+
+def test_end_of_one_of_two_connections(live: LiveState) -> None:
+    """A stream that two connections carry is down when both are."""
+    live.start([Planned(BTC, name="second")], 1_000)
+    for name in (NAME, "second"):
+        live.connected(name, 1, 2_000)
+    live.received(batch_of(BTC, 1, 2_001, None))
+    live.ended(NAME, 1, 3_000, reason="close_frame", detail="")
+    assert (state(live, BTC), state(live, ETH)) == (StreamState.LIVE, StreamState.DOWN)
+    live.ended("second", 1, 3_001, reason="close_frame", detail="")
+    assert state(live, BTC) == StreamState.DOWN
 
 
 def test_refusal_outlives_its_session(live: LiveState) -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.support.live import batch_of
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
 from trio_collector.errors import StoreUnavailable
@@ -26,10 +27,7 @@ Totals = dict[str, float]
 
 
 def batch(symbol: str, rows: int) -> Batch:
-    made = Batch(Stream("binance", symbol, DataType.TRADE), START_US)
-    for _ in range(rows):
-        made.append("", None, b"{}")
-    return made
+    return batch_of(Stream("binance", symbol, DataType.TRADE), rows, START_US)
 
 
 def totals() -> Totals:
