@@ -13,7 +13,7 @@ botocore logs the session token, at INFO httpx logs whole URLs.
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO, cast
@@ -73,13 +73,16 @@ def configure_logging(
     texts that no line may contain. Raises ConfigError if `files` cannot be written. A further call
     replaces the set-up of an earlier one, after the lines of that one are written.
     """
-    stream = stream or sys.stderr
-    redactor = Redactor(secrets)
-    formatter = _formatter(log_format, is_terminal=stream.isatty(), redactor=redactor)
-    targets = [Target("stream", StreamSink(stream), formatter)]
-    if files is not None:
-        formatter = _formatter(log_format, is_terminal=False, redactor=redactor)
-        targets.append(Target("file", _open_files(files), formatter))
+    targets = list(_targets(stream or sys.stderr, log_format, files, Redactor(secrets)))
+    _configure_structlog()
+    lowest = max(level, logging.WARNING)
+    logging.basicConfig(handlers=[LogQueue(targets)], level=lowest, force=True)
+    for library in _SECRETIVE:
+        logging.getLogger(library).setLevel(lowest)
+    logging.getLogger(_OURS).setLevel(level)
+
+
+def _configure_structlog() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -90,11 +93,16 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    lowest = max(level, logging.WARNING)
-    logging.basicConfig(handlers=[LogQueue(targets)], level=lowest, force=True)
-    for library in _SECRETIVE:
-        logging.getLogger(library).setLevel(lowest)
-    logging.getLogger(_OURS).setLevel(level)
+
+
+def _targets(
+    stream: TextIO, log_format: LogFormat, files: LogFiles | None, redactor: Redactor
+) -> Iterator[Target]:
+    formatter = _formatter(log_format, is_terminal=stream.isatty(), redactor=redactor)
+    yield Target("stream", StreamSink(stream), formatter)
+    if files is not None:
+        formatter = _formatter(log_format, is_terminal=False, redactor=redactor)
+        yield Target("file", _open_files(files), formatter)
 
 
 def flush_logging(limit_s: float = CLOSE_S) -> bool:
