@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trio_collector.endpoint.health import judge
+from trio_collector.endpoint.health import assess_health
 from trio_collector.telemetry.status_document import (
     ConnectionStatus,
     Status,
@@ -66,7 +66,7 @@ def changed(healthy: StatusDocument) -> Changed:
 
 
 def codes(document: StatusDocument) -> tuple[Status, list[str], list[str]]:
-    health = judge(document)
+    health = assess_health(document)
     return (
         health.status,
         [reason.code for reason in health.reasons],
@@ -77,7 +77,7 @@ def codes(document: StatusDocument) -> tuple[Status, list[str], list[str]]:
 def test_sound(changed: Changed) -> None:
     """A document that nothing is wrong with has no reasons."""
     assert codes(changed()) == (Status.HEALTHY, [], [])
-    assert judge(changed()).is_ready
+    assert assess_health(changed()).is_ready
 
 
 GAP = stream(gaps=1, latest_gap_age_s=30.0)
@@ -162,5 +162,5 @@ def test_names(changed: Changed) -> None:
     """A reason names a few, and how many more there are."""
     dead = [msgspec.structs.replace(DEAD, symbol=f"s{number}") for number in range(5)]
     streams = (*dead, stream())
-    (reason,) = judge(changed(streams=streams)).reasons
+    (reason,) = assess_health(changed(streams=streams)).reasons
     assert reason.text == "no data: binance s0 trade, binance s1 trade, binance s2 trade and 2 more"

@@ -19,7 +19,7 @@ class Check(NamedTuple):
     path: str
     config: Config
     connections: list[ConnectionPlan]
-    remarks: list[Problem]
+    warnings: list[Problem]
     findings: list[ProbeFinding]  # about the bucket, if that was tried
 
     @property
@@ -32,7 +32,7 @@ class Check(NamedTuple):
             "connections": [_connection_as_json(*each) for each in self._feed_lines()],
             "startup": [each._asdict() for each in plan_startup(self.connections)],
             "hints": startup_hints(self.connections),
-            "warnings": [remark._asdict() for remark in self.remarks],
+            "warnings": [warning._asdict() for warning in self.warnings],
             "bucket": [finding._asdict() for finding in self.findings],
         }
 
@@ -64,8 +64,8 @@ class Check(NamedTuple):
     def _lines(self) -> Iterator[str]:
         for hint in startup_hints(self.connections):
             yield f"hint: {hint}"
-        for remark in self.remarks:
-            yield f"warning: {remark}"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
         connections = sum(1 for _line in self._feed_lines())
         streams = sum(len(each.subscriptions) for each in self.connections)
         counts = f"{connections} connections, {streams} streams"

@@ -51,7 +51,7 @@ class HealthFinding(NamedTuple):
     reason: Reason
 
 
-def judge(document: StatusDocument) -> Health:
+def assess_health(document: StatusDocument) -> Health:
     """Return the verdict on `document`, the most severe reason first."""
     findings = sorted(
         [*_disk(document), *_connections(document), *_streams(document), *_delivery(document)],

@@ -1,7 +1,7 @@
 """The sampler: one task samples the collector's state, and all visitors read its latest sample.
 
 A visitor gets a status document that is at most FRESH_S old, so many visitors cost as much as a
-few. Viewers of the page wait for the next sample; a slow viewer misses samples and delays nobody.
+few. Viewers of the page wait for the next sample; a slow viewer misses samples and delays no other.
 """
 
 from collections.abc import Callable

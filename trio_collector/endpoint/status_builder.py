@@ -8,7 +8,7 @@ import msgspec
 from trio_collector import __version__
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
-from trio_collector.endpoint.health import judge
+from trio_collector.endpoint.health import assess_health
 from trio_collector.endpoint.history import History, Ring
 from trio_collector.events import DataType, Stream
 from trio_collector.telemetry.live_state import LiveConnection, LiveState
@@ -58,7 +58,7 @@ def build_status(
         unparsed_rows=live.other_rows,
         happenings=tuple(_recent_events(live)),
     )
-    return msgspec.structs.replace(document, health=judge(document))
+    return msgspec.structs.replace(document, health=assess_health(document))
 
 
 def with_histories(

@@ -30,7 +30,7 @@ async def run_endpoint(
     now_us: Callable[[], int] = clock.now_us,
     task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Show `live` and what is spent of `budget` on `metrics_host:metrics_port` until cancelled.
+    """Show `live`, and the bytes that `budget` has granted, on `metrics_host:metrics_port` until cancelled.
 
     Started with the address of the page, or with None if the port cannot be opened now. That is an
     ERROR in the log, is tried again, and ends nothing: the data matters more than its display, and

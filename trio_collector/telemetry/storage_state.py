@@ -1,7 +1,7 @@
 """How the rows get on, from memory to where they are kept: the writer's part and the uploader's.
 
-Plain fields. The stage changes them in the line that changes the metric of the same fact; whoever
-shows them only reads. Totals count from the start of the process and never go down.
+Plain fields. A stage changes them next to the metric of the same fact; everybody else only reads
+them. Totals count from the start of the collector and never go down.
 """
 
 import msgspec
