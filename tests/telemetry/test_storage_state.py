@@ -1,6 +1,7 @@
 """The states of writer and uploader: what the page shows of them is what the metrics count."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trio_collector.errors import StoreUnavailable
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.storage_state import DeliveryState, DiskState
-from trio_collector.threads import Workers
+from trio_collector.threads import Worker, Workers
 from trio_collector.uploader.spool import SealedFile
 from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.disk_guard import DiskGuard
@@ -76,6 +77,25 @@ async def test_rows_that_are_sealed(tmp_path: Path, counted: Callable[[], Totals
     assert (state.journal_rows, state.files_sealed, state.rows_sealed) == (7, 2, 7)
     assert counted() == {"journal_rows": 7, "files_sealed": 2, "rows_sealed": 7}
     assert state.rows_buffered == metrics.total(metrics.parquet_rows_buffered) == 0
+
+
+async def test_rows_that_wait(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    inline_worker: Callable[[], Worker],
+    autojump_clock: MockClock,
+) -> None:
+    """Rows in memory are the same in the state and in the metrics."""
+    state = DiskState()
+    storage = StorageSection(data_dir=str(tmp_path), min_free_bytes=0, flush_interval_secs=600.0)
+    to_writer, received = trio.open_memory_channel[Batch](1)
+    wake_uploader, _wakeups = trio.open_memory_channel[None](1)
+    run = partial(run_writer, server=None, state=state, new_worker=inline_worker)
+    nursery.start_soon(run, storage, received, wake_uploader, ByteBudget(1 << 20))
+    await to_writer.send(batch("btcusdt", 3))
+    await trio.sleep(60)
+    assert state.rows_buffered == metrics.total(metrics.parquet_rows_buffered) == 3
+    nursery.cancel_scope.cancel()
 
 
 async def test_rows_that_are_given_up(
