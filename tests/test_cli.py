@@ -27,10 +27,11 @@ WaitUntil = Callable[[Callable[[], bool]], Awaitable[None]]
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
 ReadFrames = Callable[[Path], dict[Stream, list[bytes]]]
 
-# The collector, but for what it collects: it says where it is, and its drain never ends.
+# The command line, with a collector whose drain never ends.
 HANGING_DRAIN = """
 import trio
 from trio_collector import cli
+from trio_collector.commands import run
 
 async def collect(config, connections, stop):
     print("collecting", flush=True)
@@ -39,7 +40,7 @@ async def collect(config, connections, stop):
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
 
-cli.collect = collect
+run.collect = collect
 cli.main()
 """
 
@@ -101,7 +102,7 @@ def test_check_shows_the_plan(run_cli: RunCli, tmp_path: Path) -> None:
 HASTY = "[websocket]\nmessage_timeout_secs = 5\n"  # allowed, and likely a mistake
 
 
-def test_check_shows_both_legs(run_cli: RunCli, tmp_path: Path) -> None:
+def test_check_shows_both_lines(run_cli: RunCli, tmp_path: Path) -> None:
     """A market that is received twice is two connections, each with its address."""
     more = '[[markets]]\nexchange = "binance"\nsymbols = ["XYZUSDT"]\nconnections = 2\n'
     done = run_cli("check", "--config", write_config(tmp_path, more=more), "--json")
@@ -110,7 +111,7 @@ def test_check_shows_both_legs(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_check_warns(run_cli: RunCli, tmp_path: Path) -> None:
-    """What is allowed and likely a mistake is told, and the configuration is valid."""
+    """What is allowed and likely a mistake is a warning, and the configuration is valid."""
     done = run_cli("check", "--config", write_config(tmp_path, more=HASTY))
     assert (done.returncode, done.stderr) == (0, "")
     warning, summary = done.stdout.splitlines()[-2:]
@@ -134,6 +135,17 @@ def test_check_as_json(run_cli: RunCli, tmp_path: Path) -> None:
     assert [warning["place"] for warning in plan["warnings"]] == ["websocket.message_timeout_secs"]
 
 
+def test_check_of_a_shard(run_cli: RunCli) -> None:
+    """With --shard the markets of that shard alone are checked."""
+    plans = [
+        orjson.loads(run_cli("check", "--config", EXAMPLE, "--shard", f"{i}/2", "--json").stdout)
+        for i in range(2)
+    ]
+    names = [{each["name"] for each in plan["connections"]} for plan in plans]
+    assert all(names)
+    assert len(names[0] | names[1]) == len(names[0]) + len(names[1]) == 20
+
+
 def test_config_is_found_by_the_environment(run_cli: RunCli, tmp_path: Path) -> None:
     """$CONFIG_PATH names the file where --config does not."""
     done = run_cli("check", CONFIG_PATH=write_config(tmp_path))
@@ -152,7 +164,7 @@ def test_missing_config(command: tuple[str, ...], run_cli: RunCli, tmp_path: Pat
 
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_every_problem_has_a_line(command: str, run_cli: RunCli, tmp_path: Path) -> None:
-    """All that is wrong with a configuration is told at once, a line each; nothing is created."""
+    """All problems of a configuration are printed at once, a line each; nothing is created."""
     more = '[websocket]\nstreams_per_connection = 0\n[[markets]]\nexchange = "ftx"\nsymbols = []\n'
     path = write_config(tmp_path, mode="tape", more=more)
     done = run_cli(command, "--config", path)
@@ -204,7 +216,7 @@ def test_check_refuses_what_has_no_room(run_cli: RunCli, tmp_path: Path) -> None
 async def test_check_tries_the_bucket(
     run_cli: RunCli, tmp_path: Path, start_bucket: Callable[..., Awaitable[Bucket]]
 ) -> None:
-    """`check --s3` says of each step how it went, and fails with what to do about it."""
+    """`check --s3` prints the result of each step, and fails with a remedy."""
     bucket = await start_bucket()
     aws = f'[aws]\nendpoint_url = "{bucket.endpoint_url}"\nregion = "{bucket.region}"\n'
     config = write_config(tmp_path, mode="s3", more=f'{aws}bucket = "{bucket.bucket}"')
@@ -222,7 +234,7 @@ async def test_check_tries_the_bucket(
 
 
 def test_unknown_log_level(run_cli: RunCli, tmp_path: Path) -> None:
-    """A LOG_LEVEL that is none is a usage error that names the levels."""
+    """An unknown LOG_LEVEL is a usage error that names the levels."""
     done = run_cli("run", "--config", write_config(tmp_path), LOG_LEVEL="loud")
     choice = "LOG_LEVEL: unknown level 'loud'; choose one of debug, info, warning, warn, error\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", choice)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import duckdb
 import pytest
 
-from trio_collector.config.settings import parse_config
+from trio_collector.config.loading import parse_config
 from trio_collector.errors import ConfigError
 from trio_collector.telemetry import metrics
 
@@ -305,7 +305,7 @@ def test_python(
 
 @pytest.mark.parametrize("block", runnable("sql"))
 def test_sql(block: Block, collecting: tuple[Clone, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SQL that is shown has an answer."""
+    """The SQL that is shown returns rows."""
     clone, _url = collecting
     monkeypatch.chdir(clone.folder)
     answer = duckdb.sql(block.text)
@@ -318,7 +318,7 @@ def test_sql(block: Block, collecting: tuple[Clone, str], monkeypatch: pytest.Mo
 def test_shell(
     block: Block, new_clone: Callable[[], Clone], request: pytest.FixtureRequest
 ) -> None:
-    """Each command says something and ends well, by itself or when it is interrupted."""
+    """Each command prints something and succeeds, by itself or when it is interrupted."""
     clone = new_clone()
     for command in block.commands:
         if command.startswith("#") or reason_not_to_run(command):
@@ -335,7 +335,7 @@ def test_shell(
 
 
 def run_until_stopped(clone: Clone, command: str) -> str:
-    """Interrupt `command` when it is at work; return what it said."""
+    """Interrupt `command` when it is at work; return what it printed."""
     process = clone.start(command)
     if " run" in command:
         is_idle = "this shard" in wait_for(process, "stream live|this shard has no market")
@@ -349,7 +349,7 @@ def run_until_stopped(clone: Clone, command: str) -> str:
 
 
 def test_problems_that_are_shown() -> None:
-    """docs/configuration.md shows what is really said of a configuration with two mistakes."""
+    """docs/configuration.md shows the real output for a configuration with two mistakes."""
     (shown,) = (block.text for block in BLOCKS if "loacl" in block.text)
     market = '[[markets]]\nexchange = "okx"\nsymbols = ["{}-USDT"]\n'
     text = "".join(market.format(name) for name in ("A", "B", "C"))

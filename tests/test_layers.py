@@ -47,7 +47,7 @@ DOORS: dict[str, set[str]] = {
     # Nor the adapters: the simulator shares no parsing with what it tests.
     "simulator": {"config"},
     "app": {"config", "endpoint", "exchanges", "feed", "telemetry", "uploader", "writer"},
-    "commands": {"app", "config", "exchanges", "feed", "simulator", "telemetry", "uploader"},
+    "commands": {"app", "config", "feed", "logs", "simulator", "telemetry", "uploader"},
     "cli": {"app", "commands", "config", "logs", "simulator", "uploader"},
     "__main__": {"cli"},
 }
@@ -59,8 +59,8 @@ VOCABULARY = {"budget.py": {"telemetry"}}
 # The files that wait, by room. Everything else returns at once, or runs in a worker thread.
 WAITS: dict[str, set[str]] = {
     "": {"budget.py", "threads.py", "app.py", "cli.py"},
-    "commands": {"demo.py", "status.py"},
-    "endpoint": {"client.py", "routes.py", "sampler.py", "server.py", "task.py"},
+    "commands": {"demo.py", "run.py", "signals.py", "simulate.py", "status.py"},
+    "endpoint": {"http_connection.py", "routes.py", "sampler.py", "server.py", "task.py"},
     "feed": {
         "context.py",
         "line.py",
@@ -95,7 +95,9 @@ NAMES_ERRORS = {"connection_errors.py"}  # of socket, and calls nothing of it
 PURE_ROOMS = {"exchanges", "feed", "simulator"}
 PURE_FILES = {
     "backoff.py",
+    "config/market_checks.py",
     "config/markets.py",
+    "config/settings.py",
     "config/sharding.py",
     "config/toml.py",
     "config/urls.py",
@@ -114,10 +116,12 @@ PURE_FILES = {
     "store/digest.py",
     "store/responses.py",
     "telemetry/live_state.py",
+    "telemetry/recent_events.py",
     "telemetry/status_document.py",
+    "telemetry/storage_state.py",
+    "telemetry/stream_state.py",
     "uploader/backlog.py",
     "uploader/retry_schedule.py",
-    "uploader/state.py",
     "uploader/verification.py",
     "writer/rotation.py",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.config.settings import parse_config
+from trio_collector.config.loading import parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -40,9 +40,7 @@ from trio_collector.telemetry import metrics
 from trio_collector.telemetry.live_state import LiveState
 from trio_collector.telemetry.loop_lag import watch_loop_lag
 from trio_collector.telemetry.minute_line import run_minute_line
-from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
-from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.lock import lock_data_dir
 from trio_collector.writer.task import run_writer
 
@@ -89,7 +87,6 @@ async def collect(
     storage = config.storage
     live = live or LiveState()
     live.start(connections, now_us())
-    live.disk, live.delivery = disk, delivery = DiskState(), DeliveryState()
     metrics.start_timestamp.set(now_us() / 1e6)
     metrics.preset((stream for each in connections for stream in each.streams), EndReason)
     to_writer, batches = trio.open_memory_channel[Batch](QUEUE_BATCHES)
@@ -116,7 +113,12 @@ async def collect(
             service.start_soon(watch_loop_lag)
             service.start_soon(run_minute_line)
             await service.start(
-                partial(run_endpoint, server=config.aws.home_server_name, now_us=now_us),
+                partial(
+                    run_endpoint,
+                    budget=budget,
+                    server=config.aws.home_server_name,
+                    now_us=now_us,
+                ),
                 config.collector,
                 storage,
                 live,
@@ -124,14 +126,14 @@ async def collect(
 
             async with trio.open_nursery() as pipeline:
                 pipeline.start_soon(
-                    partial(run_uploader, aws=config.aws, state=delivery), storage, wakeups
+                    partial(run_uploader, aws=config.aws, state=live.delivery), storage, wakeups
                 )
                 pipeline.start_soon(
                     partial(
                         run_writer,
                         server=config.aws.home_server_name or None,
                         now_us=now_us,
-                        state=disk,
+                        state=live.disk,
                         segment_starts=context.segment_starts,
                     ),
                     storage,

@@ -22,7 +22,7 @@ import trio
 
 from tests.bench import lab, truth
 from trio_collector.app import collect, plan
-from trio_collector.config.settings import load_config
+from trio_collector.config.loading import load_config
 from trio_collector.logs.setup import configure_logging
 
 SYMBOLS = 4

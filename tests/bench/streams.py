@@ -21,7 +21,7 @@ import trio
 
 from tests.bench import lab
 from trio_collector.app import collect, plan
-from trio_collector.config.settings import load_config
+from trio_collector.config.loading import load_config
 from trio_collector.logs.setup import configure_logging
 
 PROBE_S = 0.01

@@ -22,7 +22,7 @@ ReadFrames = Callable[[Path], dict[Stream, list[bytes]]]
 
 
 def told_rows(output: str) -> dict[Stream, int]:
-    """Return the rows that the summary tells, by stream."""
+    """Return the rows in the summary, by stream."""
     cells = [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in output.splitlines()
@@ -48,7 +48,7 @@ def test_demo(
 ) -> None:
     """It ends with 0, the files hold what the summary says, and the printed lines read them.
 
-    A second demo in the same folder does the same, and tells of its own rows alone.
+    A second demo in the same folder does the same, and counts its own rows alone.
     """
     first = run_cli("demo", "--seconds", SECONDS, "--dir", str(folder))
     assert (first.returncode, first.stderr) == (0, "")
@@ -72,7 +72,7 @@ def test_demo(
 def read_with_printed_lines(
     output: str, data: dict[Stream, list[bytes]], environment: dict[str, str]
 ) -> None:
-    """Run each line that the demo printed for a shell; it tells as many rows as there are."""
+    """Run each line that the demo printed for a shell; it prints as many rows as there are."""
     lines = {
         name: line
         for line in output.splitlines()
@@ -124,7 +124,7 @@ async def test_files_hold_what_was_sent(
 async def test_demo_ends_when_asked(
     tmp_path: Path, stored_frames: ReadFrames, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C ends the demo early and as well as its time would."""
+    """Ctrl-C ends the demo early, and as cleanly as the end of its time."""
     stop = trio.Event()
     stop.set()
     with trio.fail_after(20):
@@ -135,7 +135,7 @@ async def test_demo_ends_when_asked(
 async def test_demo_tells_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the files do not hold what was sent, it says where and is not a success."""
+    """If the files do not hold what was sent, it prints where, and fails."""
     monkeypatch.setattr(demo, "read_archive", lambda _archive, _since_ms: {})
     assert not await demo.run_demo(tmp_path, 1, trio.Event())
     output = capsys.readouterr().out

@@ -20,7 +20,7 @@ print(raise_file_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
     ids=["raised", "no more to have", "enough already"],
 )
 def test_limit_is_raised(soft: int, hard: int, granted: int) -> None:
-    """The soft limit becomes the hard one, which stays what it is."""
+    """The soft limit becomes the hard one, which does not change."""
     command = [sys.executable, "-c", SCRIPT, str(soft), str(hard)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""The terminal's view: the state at a glance, the worst first, and a clear word if nobody answers."""
+"""The status in a terminal: all at a glance, the worst first, and a clear error if nothing answers."""
 
 import io
 from functools import partial
@@ -45,7 +45,7 @@ def stream(symbol: str, state: str = "live", *, is_dead: bool = False) -> Stream
 
 
 @pytest.fixture
-def snapshot() -> StatusDocument:
+def document() -> StatusDocument:
     return StatusDocument(
         version="1",
         server="tokyo-1",
@@ -70,16 +70,16 @@ def snapshot() -> StatusDocument:
     )
 
 
-def text_of(snapshot: StatusDocument) -> str:
+def text_of(document: StatusDocument) -> str:
     console = Console(file=io.StringIO(), width=80)
-    console.print(status.render(snapshot))
+    console.print(status.render(document))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_what_it_says(snapshot: StatusDocument) -> None:
+def test_what_it_says(document: StatusDocument) -> None:
     """The verdict with its reasons, the figures, and one line for each stream."""
-    text = text_of(snapshot)
+    text = text_of(document)
     assert "▲ degraded  up 2.0 h  tokyo-1" in text
     assert "no data: somebody" in text
     assert "connections 1/1" in text
@@ -87,26 +87,26 @@ def test_what_it_says(snapshot: StatusDocument) -> None:
     assert "56.7 ▃▅█ 0.4 s 12 ms" in " ".join(text.split())
 
 
-def test_delivery_and_happenings(snapshot: StatusDocument) -> None:
+def test_delivery_and_recent_events(document: StatusDocument) -> None:
     """What was delivered is there, and what happened lately, of which not all."""
-    lines = [" ".join(line.split()) for line in text_of(snapshot).splitlines()]
+    lines = [" ".join(line.split()) for line in text_of(document).splitlines()]
     assert "sealed 0 files uploaded 1 file (2 kB) failed 3 unparsed 0" in lines
     assert "90 s gap okx a trade expected 7, got 9" in lines
     assert "90 s gap x2 okx b trade expected 7, got 9" in lines
     assert not any("okx f trade" in line for line in lines)
 
 
-def test_trouble_comes_first(snapshot: StatusDocument) -> None:
+def test_trouble_comes_first(document: StatusDocument) -> None:
     """Streams in trouble are on top, each with a sign beside the word."""
-    lines = [line.split() for line in text_of(snapshot).splitlines() if "binance" in line]
+    lines = [line.split() for line in text_of(document).splitlines() if "binance" in line]
     assert [line[3] for line in lines] == ["b", "c", "d", "a"]
     assert [line[0] for line in lines] == ["✖", "✖", "?", "✔"]
 
 
-def test_it_fits_into_80_columns(snapshot: StatusDocument) -> None:
+def test_it_fits_into_80_columns(document: StatusDocument) -> None:
     """Nothing is cut off in a terminal of the usual width."""
-    assert "…" not in text_of(snapshot)
-    assert max(map(len, text_of(snapshot).splitlines())) <= 80
+    assert "…" not in text_of(document)
+    assert max(map(len, text_of(document).splitlines())) <= 80
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_one_look(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json prints the snapshot."""
+    """--json prints the status document."""
     await status.show_status(url, as_json=True)
     assert '"server": "here"' in capsys.readouterr().out
 
@@ -146,12 +146,12 @@ async def test_watching(
 
 @pytest.mark.parametrize("bad", ["http://127.0.0.1:1", "http://[", "nonsense"])
 async def test_nobody_answers(bad: str) -> None:
-    """It says where it asked, and what to do."""
+    """The error names the address and what to do."""
     with pytest.raises(EndpointError, match=r"no collector answers at .*/api/status.*--url"):
         await status.fetch_status(bad)
 
 
 async def test_somebody_else_answers(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no collector is told apart."""
+    """A server that is not a collector is recognised."""
     with pytest.raises(EndpointError, match="404"):
         await status.fetch_status(f"{url}nested")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from trio_collector.config.settings import parse_config
-from trio_collector.config.sharding import Shard, parse_shard, select, shard_of
+from trio_collector.config.loading import parse_config
+from trio_collector.config.sharding import Shard, load_part, parse_shard, select, shard_of
 from trio_collector.errors import ConfigError
 
 EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
@@ -109,7 +109,7 @@ def test_a_shard_may_be_empty() -> None:
 
 @pytest.mark.parametrize(("text", "shard"), [("0/1", (0, 1)), ("1/4", (1, 4)), (" 3/4\n", (3, 4))])
 def test_parse(text: str, shard: tuple[int, int]) -> None:
-    """A shard is written ORDINAL/SHARDS, and says itself so."""
+    """A shard is written ORDINAL/SHARDS, and renders itself so."""
     assert parse_shard(text) == shard
     assert str(parse_shard(text)) == text.strip()
 
@@ -130,18 +130,27 @@ def test_parse(text: str, shard: tuple[int, int]) -> None:
     ],
 )
 def test_parse_problems(text: str, problem: str) -> None:
-    """What is no shard is a problem of --shard that says what would be right."""
+    """What is no shard is a problem of --shard, with its remedy."""
     with pytest.raises(ConfigError) as caught:
         parse_shard(text)
     assert str(caught.value).startswith(f"--shard: {problem}")
 
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
+
+
 def test_the_example_is_divided() -> None:
     """The markets of config.example.toml are divided among three, none left out."""
-    example = Path(__file__).resolve().parents[2] / "config.example.toml"
-    config = parse_config(example.read_text(encoding="utf-8"))
     sizes = [
-        sum(len(market.symbols) for market in select(config, Shard(ordinal, 3)).markets)
+        sum(len(market.symbols) for market in load_part(EXAMPLE, f"{ordinal}/3").markets)
         for ordinal in range(3)
     ]
     assert sum(sizes) == 10
+    assert max(sizes) < 10
+
+
+def test_a_file_without_shards() -> None:
+    """Without a shard a file is loaded as a whole; a wrong shard is found before the file is read."""
+    assert load_part(EXAMPLE, None) == parse_config(EXAMPLE.read_text(encoding="utf-8"))
+    with pytest.raises(ConfigError, match="--shard"):
+        load_part(Path("missing.toml"), "3/3")

@@ -1,4 +1,4 @@
-"""Any table is read into a struct, or every problem is told."""
+"""Any table is read into a struct, or every problem is reported."""
 
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ keys = st.sampled_from(Example.__struct_fields__) | st.text()
 
 @given(st.dictionaries(keys, values) | values)
 def test_a_struct_or_problems(table: Any) -> None:
-    """Whatever the table holds, the answer is a struct, or at least one problem with a place."""
+    """Whatever the table holds, the result is a struct, or at least one problem with a place."""
     problems: list[Problem] = []
     read = read_table(Example, table, "example", problems)
     assert (read is None) == bool(problems)
@@ -49,7 +49,7 @@ def test_choices_in_any_case() -> None:
 
 
 def test_plain_types_in_words() -> None:
-    """A type that has no description is told in plain words."""
+    """A type that has no description is named in plain words."""
     problems: list[Problem] = []
     read_table(Example, {"share": "much", "is_on": 1, "size": 2, "count": 0}, "e", problems)
     assert [str(problem) for problem in problems] == [

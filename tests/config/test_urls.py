@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_collector.config.urls import is_loopback, store_url_fault, websocket_url_fault
+from trio_collector.config.urls import (
+    http_url_fault,
+    is_loopback,
+    store_url_fault,
+    websocket_url_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,22 +36,32 @@ def test_websocket_urls(url: str) -> None:
     ],
 )
 def test_websocket_url_faults(url: str, fault: str) -> None:
-    """What is wrong with an address is said in words."""
+    """A fault is a text that says what is wrong."""
     assert fault in (websocket_url_fault(url) or "")
 
 
 @given(st.text())
 def test_any_text_is_judged(text: str) -> None:
-    """Whatever the text, the answer is a fault or None, never an error."""
+    """Whatever the text, the result is a fault or None, never an error."""
     assert websocket_url_fault(text) != ""
+    assert http_url_fault(text) != ""
     assert store_url_fault(text) != ""
 
 
 def test_store_urls() -> None:
-    """A store may be reached without TLS, for many stand on a private network."""
+    """The form of a store's address may be plain or encrypted HTTP."""
     assert store_url_fault("http://minio:9000") is None
     assert store_url_fault("https://s3.example/tenant") is None
     assert "https://host" in (store_url_fault("s3://bucket") or "")
+
+
+def test_http_urls() -> None:
+    """A store or REST interface is encrypted, or stays on this machine."""
+    assert http_url_fault("https://s3.example/tenant") is None
+    assert http_url_fault("http://127.0.0.1:9000") is None
+    plain = "'http://minio:9000' is not encrypted; use https://, for http:// stays on this machine"
+    assert http_url_fault("http://minio:9000") == plain
+    assert http_url_fault("s3://bucket") == store_url_fault("s3://bucket")
 
 
 @pytest.mark.parametrize(
@@ -54,5 +69,5 @@ def test_store_urls() -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a", False)],
 )
 def test_loopback(host: str, is_ours: bool) -> None:
-    """This machine is told by its address, without a name server."""
+    """This machine is recognised by its address, without a name server."""
     assert is_loopback(host) is is_ours

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from trio_collector import __version__
-from trio_collector.config.settings import CollectorSection, Config, load_config, parse_config
+from trio_collector.config.loading import load_config, parse_config
+from trio_collector.config.settings import CollectorSection, Config
 from trio_collector.config.sharding import Shard, parse_shard, select
 
 GRACE_S = CollectorSection().shutdown_grace_secs

@@ -1,4 +1,4 @@
-"""An endpoint over scripted vitals, raw clients for it, and a real browser where there is one."""
+"""An endpoint over a scripted live state, raw clients for it, and a real browser if there is one."""
 
 import contextlib
 import itertools
@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio_websocket
 
+from tests.support.live import Planned, batch_of
 from trio_collector.config.settings import CollectorSection, StorageSection
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.events import Batch, DataType, Stream
@@ -27,26 +28,6 @@ PATIENCE_S = 30.0
 START_US = 1_700_000_000_000_000
 BTC = Stream("binance", "btcusdt", DataType.TRADE)
 ETH = Stream("okx", "ethusdt", DataType.ORDERBOOK)
-
-
-class Planned:
-    """A connection as the plan names it."""
-
-    def __init__(self, *streams: Stream, data_timeout_s: float = 90.0) -> None:
-        self.streams = list(streams)
-        self.data_timeout_s = data_timeout_s
-
-    @property
-    def names(self) -> list[str]:
-        return [":".join(self.streams[0])]
-
-
-def batch_of(stream: Stream, rows: int, received_us: int, lag_us: int | None = 5_000) -> Batch:
-    """Return a batch whose rows took `lag_us` from the exchange to us."""
-    batch = Batch(stream, received_us)
-    for _ in range(rows):
-        batch.append("", None if lag_us is None else received_us - lag_us, b"{}")
-    return batch
 
 
 def let_live(live: LiveState, at_us: int = START_US) -> LiveState:
@@ -62,7 +43,7 @@ def let_live(live: LiveState, at_us: int = START_US) -> LiveState:
 
 @pytest.fixture
 def live() -> LiveState:
-    """Vitals of two connections with a stream each, all live."""
+    """The state of two connections with a stream each, all live."""
     live = LiveState()
     live.start([Planned(BTC), Planned(ETH)], START_US)
     return let_live(live)
@@ -85,7 +66,7 @@ def make_live() -> Callable[..., LiveState]:
 
 @pytest.fixture
 def healthy() -> StatusDocument:
-    """A snapshot that nothing is wrong with."""
+    """A status document that nothing is wrong with."""
     return StatusDocument(
         version="1", now_us=START_US, uptime_s=3600.0, storage=StorageStatus("local")
     )
@@ -98,7 +79,7 @@ def storage(tmp_path: Path) -> StorageSection:
 
 @pytest.fixture
 def serve(nursery: trio.Nursery, storage: StorageSection) -> Callable[..., Awaitable[int]]:
-    """Serve vitals on a free port until the test ends; return the port."""
+    """Serve a live state on a free port until the test ends; return the port."""
 
     async def start(live: LiveState, **options: Any) -> int:
         section = CollectorSection(metrics_port=0)
@@ -144,7 +125,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Tab:
-    """A page in a browser that shows nobody what it shows: the DevTools protocol, as needed here."""
+    """A page in a headless browser: as much of the DevTools protocol as the tests need."""
 
     def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
         self.errors: list[str] = []
@@ -156,15 +137,15 @@ class Tab:
         self._loaded = trio.Event()
 
     async def listen(self) -> None:
-        """Take note of all that the browser tells, until it is gone."""
+        """Record all that the browser reports, until it is gone."""
         with contextlib.suppress(trio_websocket.ConnectionClosed):
             while True:
                 message = json.loads(await self._connection.get_message())
-                self._note(message)
+                self._record(message)
                 async with self._changed:
                     self._changed.notify_all()
 
-    def _note(self, message: dict[str, Any]) -> None:
+    def _record(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
         match message.get("method"):
             case None:
@@ -218,7 +199,7 @@ class Tab:
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def evaluate(self, script: str) -> Any:
-        """Return what `script` says."""
+        """Return what `script` evaluates to."""
         result = await self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -226,9 +207,9 @@ class Tab:
         return result["result"].get("value")
 
     async def wait_for(self, script: str) -> Any:
-        """Wait until `script` says something true; return it."""
+        """Wait until `script` returns something true; return it."""
         with trio.fail_after(PATIENCE_S):
-            while not (value := await self.evaluate(script)):  # noqa: ASYNC110 - it tells nobody
+            while not (value := await self.evaluate(script)):  # noqa: ASYNC110 - a script sends no event
                 await trio.sleep(0.1)
         return value
 
@@ -290,7 +271,7 @@ async def open_tab(profile: Path) -> AsyncIterator[Tab]:
 
 
 def _is_written(port_file: Path) -> bool:
-    """Return whether the browser has told its port, and its path in the second line."""
+    """Return whether the browser has written its port, and its path in the second line."""
     return port_file.exists() and len(port_file.read_text().split()) == 2
 
 

@@ -1,4 +1,4 @@
-"""The verdict: each thing that can be wrong is named, and has its weight."""
+"""The verdict: each thing that can be wrong has its code and its severity."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trio_collector.endpoint.health import judge
+from trio_collector.endpoint.health import assess_health
 from trio_collector.telemetry.status_document import (
     ConnectionStatus,
     Status,
@@ -18,7 +18,7 @@ Changed = Callable[..., StatusDocument]
 
 
 def stream(symbol: str = "btcusdt", **changes: Any) -> StreamStatus:
-    """Return a stream that is well but for `changes`."""
+    """Return a sound stream with `changes`."""
     sound: dict[str, Any] = {
         "exchange": "binance",
         "symbol": symbol,
@@ -50,7 +50,7 @@ def connection(name: str = "binance:btcusdt:trades", **changes: Any) -> Connecti
 
 @pytest.fixture
 def changed(healthy: StatusDocument) -> Changed:
-    """Return the snapshot of two sound streams with something changed; storage by its own keys."""
+    """Return the document of two sound streams with something changed; storage by its own keys."""
 
     def change(storage: dict[str, Any] | None = None, **changes: Any) -> StatusDocument:
         sound = {
@@ -65,8 +65,8 @@ def changed(healthy: StatusDocument) -> Changed:
     return change
 
 
-def codes(snapshot: StatusDocument) -> tuple[Status, list[str], list[str]]:
-    health = judge(snapshot)
+def codes(document: StatusDocument) -> tuple[Status, list[str], list[str]]:
+    health = assess_health(document)
     return (
         health.status,
         [reason.code for reason in health.reasons],
@@ -75,9 +75,9 @@ def codes(snapshot: StatusDocument) -> tuple[Status, list[str], list[str]]:
 
 
 def test_sound(changed: Changed) -> None:
-    """Where nothing is wrong nothing is said."""
+    """A document that nothing is wrong with has no reasons."""
     assert codes(changed()) == (Status.HEALTHY, [], [])
-    assert judge(changed()).is_ready
+    assert assess_health(changed()).is_ready
 
 
 GAP = stream(gaps=1, latest_gap_age_s=30.0)
@@ -121,7 +121,7 @@ TROUBLES: list[tuple[dict[str, Any], Status, str, bool]] = [
 def test_each_trouble(
     trouble: dict[str, Any], status: Status, code: str, is_obstacle: bool, changed: Changed
 ) -> None:
-    """One trouble is one reason, and is an obstacle or none."""
+    """One trouble is one reason, an obstacle or not."""
     expected = (status, [code], [code] if is_obstacle else [])
     assert codes(changed(**trouble)) == expected
 
@@ -138,14 +138,14 @@ def test_each_trouble(
     ids=["old gap", "young spool", "half full", "past error", "connecting"],
 )
 def test_what_is_no_trouble(calm: dict[str, Any], changed: Changed) -> None:
-    """What is over, young or far from its limit is not told."""
+    """What is over, young or far from its limit is no reason."""
     assert codes(changed(**calm)) == (Status.HEALTHY, [], [])
 
 
 def test_the_worst_comes_first(changed: Changed) -> None:
     """The status is that of the worst reason, which is the first."""
-    snapshot = changed(storage={"is_disk_low": True}, streams=(GAP, DEAD))
-    assert codes(snapshot) == (
+    document = changed(storage={"is_disk_low": True}, streams=(GAP, DEAD))
+    assert codes(document) == (
         Status.UNHEALTHY,
         ["disk_low", "dead_stream", "gaps"],
         ["disk_low", "dead_stream"],
@@ -153,14 +153,14 @@ def test_the_worst_comes_first(changed: Changed) -> None:
 
 
 def test_silence_while_stopping(changed: Changed) -> None:
-    """A collector that stops is not blamed for connections that it left and streams without data."""
-    snapshot = changed(is_draining=True, streams=(DEAD, UNASKED), connections=(DOWN, DOWN))
-    assert codes(snapshot) == (Status.DEGRADED, ["draining"], ["draining"])
+    """While a collector stops, closed connections and streams without data are no reasons."""
+    document = changed(is_draining=True, streams=(DEAD, UNASKED), connections=(DOWN, DOWN))
+    assert codes(document) == (Status.DEGRADED, ["draining"], ["draining"])
 
 
 def test_names(changed: Changed) -> None:
-    """A reason names a few, and says how many more there are."""
+    """A reason names a few, and how many more there are."""
     dead = [msgspec.structs.replace(DEAD, symbol=f"s{number}") for number in range(5)]
     streams = (*dead, stream())
-    (reason,) = judge(changed(streams=streams)).reasons
+    (reason,) = assess_health(changed(streams=streams)).reasons
     assert reason.text == "no data: binance s0 trade, binance s1 trade, binance s2 trade and 2 more"

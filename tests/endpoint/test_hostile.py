@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from trio_collector.config.settings import CollectorSection, StorageSection
-from trio_collector.endpoint import client, server
+from trio_collector.endpoint import http_connection, server
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.live_state import LiveState
@@ -219,7 +219,7 @@ async def test_stuck_reader(
     serve: Serve, get: Get, many_streams: LiveState, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who reads nothing of a large answer is hung up on; others are answered meanwhile."""
-    monkeypatch.setattr(client, "SEND_S", 0.5)
+    monkeypatch.setattr(http_connection, "SEND_S", 0.5)
     port = await serve(many_streams)
     with contextlib.closing(stuck_client(port)) as stuck:
         assert (await get(port, "/live"))[0] == 200

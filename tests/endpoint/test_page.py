@@ -1,4 +1,4 @@
-"""The status page in a real browser: it shows the collector, and goes on showing it."""
+"""The status page in a real browser: it shows the collector, and keeps up with it."""
 
 import itertools
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ def busy(
     make_live: Callable[..., LiveState],
     new_batch: Callable[..., Batch],
 ) -> LiveState:
-    """Vitals of four streams to which rows come all the time."""
+    """The state of four streams to which rows come all the time."""
     live = LiveState()
     live.start([planned(stream) for stream in STREAMS], clock.now_us())
     make_live(live, clock.now_us())
@@ -67,7 +67,7 @@ async def test_it_shows_and_follows(serve: Serve, busy: LiveState, tab: Any) -> 
 
 
 async def test_trouble_comes_first(serve: Serve, busy: LiveState, tab: Any) -> None:
-    """A stream that is down is on top, in words; names are text, whatever is in them."""
+    """A stream that is down is on top, in words; names are shown as text, never as markup."""
     strange = STREAMS[-1]
     name = busy.streams[strange].connection
     busy.ended(name, 1, clock.now_us(), reason="tls_error", detail="certificate has expired")
@@ -86,13 +86,13 @@ async def test_trouble_comes_first(serve: Serve, busy: LiveState, tab: Any) -> N
 
 
 async def test_exchanges_and_connections(serve: Serve, busy: LiveState, tab: Any) -> None:
-    """Each exchange has a card with the sum of its streams, each connection a row that says why."""
+    """Each exchange has a card with the sum of its streams, each connection a row with its reason."""
     down = busy.streams[STREAMS[-1]].connection
     busy.ended(down, 1, clock.now_us(), reason="tls_error", detail="certificate has expired")
     await tab.open(f"http://127.0.0.1:{await serve(busy)}/")
     await tab.wait_for(f"{SHOWN} >= 3")
     cards = await tab.evaluate(
-        "[...document.querySelectorAll('.venue')].map((e) => [e.dataset.level, e.textContent])"
+        "[...document.querySelectorAll('.exchange')].map((e) => [e.dataset.level, e.textContent])"
     )
     assert [level for level, _text in cards] == ["good", "warn"]
     assert "binance" in cards[0][1]
@@ -100,7 +100,7 @@ async def test_exchanges_and_connections(serve: Serve, busy: LiveState, tab: Any
     assert "1 / 2 open" in cards[1][1]
     own = "latest.streams.filter((s) => s.exchange === 'binance')"
     total = f"rate({own}.reduce((sum, s) => sum + s.rows_per_s, 0))"
-    card = "document.querySelector('.venue').textContent"
+    card = "document.querySelector('.exchange').textContent"
     assert await tab.evaluate(f"{card}.includes(`${{{total}}} rows/s`)")
     assert await tab.text_of("#links-note") == "3 of 4 open, 0 reconnects"
     assert await tab.evaluate("document.querySelectorAll('#link-rows tr').length") == 0
@@ -133,7 +133,7 @@ def _typing(text: str) -> str:
 
 
 async def test_it_fits_on_a_phone(serve: Serve, busy: LiveState, tab: Any) -> None:
-    """At 360 points nothing has to be pushed sideways, and the names can be read."""
+    """At 360 points nothing has to be scrolled sideways, and the names can be read."""
     url = f"http://127.0.0.1:{await serve(busy)}/"
     await tab.open(url, width=360, height=740, prefers_color_scheme="dark")
     await tab.wait_for(f"{SHOWN} >= 1")
@@ -158,7 +158,7 @@ async def test_without_events_it_polls(
 async def test_it_says_when_it_shows_the_past(
     storage: StorageSection, busy: LiveState, tab: Any
 ) -> None:
-    """A page whose collector has gone says so, and for how long."""
+    """A page whose collector is gone shows that, and for how long."""
     async with trio.open_nursery() as service:
         url = await service.start(run_endpoint, CollectorSection(metrics_port=0), storage, busy)
         await tab.open(url)

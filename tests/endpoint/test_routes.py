@@ -9,7 +9,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from trio_collector.endpoint.page import page_answer
+from trio_collector.endpoint.page import page_response
 from trio_collector.endpoint.routes import MAX_VIEWERS
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.feed.wire.end_reason import EndReason
@@ -50,7 +50,7 @@ KEPT = (
 
 
 class Clock:
-    """A wall clock that stands where it is put."""
+    """A wall clock that stands still."""
 
     def __init__(self) -> None:
         self.now_us = START_US + 1_000_000
@@ -79,14 +79,15 @@ async def test_metrics(serve: Serve, get: Get, live: LiveState) -> None:
 
 
 async def test_health(serve: Serve, get: Get, live: LiveState, clock: Clock) -> None:
-    """/health says how it is with numbers; unhealthy is 503."""
+    """/health has the verdict and its numbers."""
+    live.disk.rows_dropped = 3
     port = await serve(live, now_us=clock)
     status, body = await get(port, "/health")
     answer = json.loads(body)
     assert (status, answer["status"], answer["reasons"]) == (200, "healthy", [])
     assert answer["connections"] == {"up": 2, "total": 2}
     assert answer["uptime_seconds"] == 1.0
-    assert answer["messages_dropped"] == metrics.total(metrics.messages_dropped)
+    assert answer["messages_dropped"] == 3
     assert answer["streams"][0] == {
         "exchange": "binance",
         "symbol": "btcusdt",
@@ -134,11 +135,11 @@ async def test_starting(serve: Serve, get: Get, clock: Clock, planned: Callable[
 
 
 async def test_status(serve: Serve, get: Get, live: LiveState) -> None:
-    """/api/status is a snapshot."""
+    """/api/status is the status document."""
     status, body = await get(await serve(live), "/api/status")
-    snapshot = msgspec.json.decode(body, type=StatusDocument)
+    document = msgspec.json.decode(body, type=StatusDocument)
     assert status == 200
-    assert [stream.name for stream in snapshot.streams] == [
+    assert [stream.name for stream in document.streams] == [
         "binance btcusdt trade",
         "okx ethusdt orderbook",
     ]
@@ -154,7 +155,7 @@ async def test_head(path: str, serve: Serve, get: Get, live: LiveState) -> None:
 
 
 async def test_live(serve: Serve, get: Get) -> None:
-    """/live answers: the loop turns."""
+    """/live responds as long as the event loop runs."""
     assert await get(await serve(LiveState()), "/live") == (200, b"alive\n")
 
 
@@ -173,7 +174,7 @@ async def test_other_methods(method: str, serve: Serve, get: Get) -> None:
 
 
 async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
-    """The page names nothing of elsewhere, and allows nothing but its own script and style."""
+    """The page loads nothing from elsewhere, and allows its own script and style alone."""
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     reply = (await ask(await serve(LiveState()), request)).decode()
     head, _, page = reply.partition("\r\n\r\n")
@@ -183,11 +184,11 @@ async def test_page_carries_everything(serve: Serve, ask: Ask) -> None:
     without_names = page.replace("http://www.w3.org/2000/svg", "")
     assert "http://" not in without_names
     assert "https://" not in without_names
-    assert page_answer().body.decode() == page
+    assert page_response().body.decode() == page
 
 
 async def open_events(port: int) -> trio.SocketStream:
-    """Return a connection to the events, whose head has been asked for."""
+    """Return a connection on which the events have been requested."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     await stream.send_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return stream
@@ -221,7 +222,7 @@ async def test_events(serve: Serve, live: LiveState, new_batch: Callable[..., Ba
 
 
 async def test_viewers_are_few(serve: Serve, get: Get, live: LiveState) -> None:
-    """Who comes when all places are taken is told to come again, and a place that is left is free."""
+    """A viewer too many gets 503, and a viewer that leaves makes room."""
     port = await serve(live)
     viewers = [await open_events(port) for _ in range(MAX_VIEWERS)]
     for viewer in viewers:

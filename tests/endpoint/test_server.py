@@ -1,4 +1,4 @@
-"""The server: it says where it is, tries again for ever, and ends nothing but itself."""
+"""The server: it reports its address, tries again for ever, and ends nothing but itself."""
 
 import itertools
 from collections.abc import Awaitable, Callable
@@ -9,11 +9,13 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import CollectorSection, StorageSection
-from trio_collector.endpoint.routes import App
+from trio_collector.endpoint.history import History
+from trio_collector.endpoint.routes import Routes
 from trio_collector.endpoint.sampler import StatusSampler
 from trio_collector.endpoint.server import Server
-from trio_collector.endpoint.status_builder import Deployment
+from trio_collector.endpoint.status_builder import Sources
 from trio_collector.endpoint.task import run_endpoint
 from trio_collector.ledger import LedgerEvent
 from trio_collector.telemetry.live_state import LiveState
@@ -22,16 +24,21 @@ from trio_collector.telemetry.status_document import SAMPLE_S
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
 
 
+def sources_of(live: LiveState, storage: StorageSection) -> Sources:
+    return Sources(live, History(), ByteBudget(storage.max_inflight_bytes), storage)
+
+
 @pytest.fixture
 def new_server(storage: StorageSection) -> Callable[[CollectorSection], Server]:
     def make(section: CollectorSection) -> Server:
-        return Server(section, App(StatusSampler(LiveState(), Deployment(storage), lambda: 0)))
+        sampler = StatusSampler(sources_of(LiveState(), storage), lambda: 0)
+        return Server(section, Routes(sampler))
 
     return make
 
 
 async def test_a_taken_port(storage: StorageSection, nursery: trio.Nursery, get: Get) -> None:
-    """A port that is taken is told as an error once, and had as soon as it is free."""
+    """A port that is taken is logged as an error once, and opened as soon as it is free."""
     taken = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = taken[0].socket.getsockname()[1]
     live = LiveState()
@@ -44,7 +51,7 @@ async def test_a_taken_port(storage: StorageSection, nursery: trio.Nursery, get:
         for listener in taken:
             await listener.aclose()
         with trio.fail_after(30):
-            while await _status_of(get, port) != 200:  # noqa: ASYNC110 - it is tried by and by
+            while await _status_of(get, port) != 200:  # noqa: ASYNC110 - the server tries again in its own time
                 await trio.sleep(0.1)
     errors = [entry for entry in logs if entry["log_level"] == "error"]
     assert [entry["event"] for entry in errors] == ["endpoint does not answer, it is tried again"]
@@ -64,7 +71,7 @@ async def test_a_bug_is_survived(
     autojump_clock: trio.testing.MockClock,
     nursery: trio.Nursery,
 ) -> None:
-    """Whatever ends the serving, it begins anew after a while, and longer each time."""
+    """After any failure serving starts again, with a longer delay each time."""
     server = new_server(CollectorSection(metrics_port=0))
     starts: list[float] = []
 
@@ -88,8 +95,8 @@ async def test_a_bug_in_sampling(
     autojump_clock: trio.testing.MockClock,
     nursery: trio.Nursery,
 ) -> None:
-    """What cannot be sampled is told, and ends neither the endpoint nor what it is part of."""
-    monkeypatch.setattr("trio_collector.endpoint.sampler.read_gauges", lambda: 1 / 0)
+    """A failing sample is logged, and ends neither the endpoint nor the collector."""
+    monkeypatch.setattr("trio_collector.endpoint.sampler.build_status", lambda *_: 1 / 0)
     with capture_logs() as logs:
         section = CollectorSection(metrics_port=0)
         await nursery.start(partial(run_endpoint, section, storage, LiveState()))
@@ -113,9 +120,9 @@ async def test_samples_and_news(
     autojump_clock: trio.testing.MockClock,
     nursery: trio.Nursery,
 ) -> None:
-    """A change of the verdict is logged once and joins what happened."""
+    """A change of the verdict is logged once and is a recent event."""
     now_us = live.started_us
-    sampler = StatusSampler(live, Deployment(storage), lambda: now_us)
+    sampler = StatusSampler(sources_of(live, storage), lambda: now_us)
     with capture_logs() as logs:
         nursery.start_soon(sampler.run)
         await sampler.wait_sample()
@@ -126,5 +133,5 @@ async def test_samples_and_news(
             await sampler.wait_sample()
     told = [entry for entry in logs if entry["event"] == "health changed"]
     assert [(entry["before"], entry["status"]) for entry in told] == [("healthy", "unhealthy")]
-    happened = [each.event for each in sampler.snapshot().happenings]
+    happened = [each.event for each in sampler.document().happenings]
     assert happened[0] == "unhealthy"

@@ -1,66 +1,47 @@
-"""A snapshot says what the vitals, the histories and the gauges say, in units that fit."""
+"""A status document shows the live state, the byte budget and the histories, in its own units."""
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
+from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
 from trio_collector.endpoint.history import History
-from trio_collector.endpoint.status_builder import Deployment, build_status, with_histories
-from trio_collector.endpoint.totals import Totals, measure_disk, read_totals
+from trio_collector.endpoint.status_builder import Sources, build_status, with_histories
 from trio_collector.events import Batch
 from trio_collector.ledger import LedgerEvent
-from trio_collector.telemetry.live_state import LiveState, StreamState
-from trio_collector.telemetry.status_document import StatusDocument, StreamStatus
+from trio_collector.telemetry.live_state import LiveState
+from trio_collector.telemetry.status_document import (
+    RecentEventStatus,
+    StatusDocument,
+    StorageStatus,
+    StreamStatus,
+)
+from trio_collector.telemetry.storage_state import DeliveryState, DiskState
+from trio_collector.telemetry.stream_state import StreamState
 
 START_US = 1_700_000_000_000_000
 S = 1_000_000
 
 
-class Disk(msgspec.Struct):
-    """What the writer tells."""
-
-    is_low: bool = False
-    failing_streams: int = 2
-    last_error: str | None = "no space"
-    open_journals: int = 4
-    journal_bytes: int = 5
-    waiting_seals: int = 6
-
-
-class Delivery(msgspec.Struct):
-    """What the uploader tells."""
-
-    waiting_files: int = 7
-    waiting_bytes: int = 8
-    last_error: str | None = "503"
-    refusal: str | None = None
-    is_store_down: bool = True
-
-    def backlog_age_s(self, now_s: float) -> float:
-        return now_s - START_US / S
+@pytest.fixture
+def budget() -> ByteBudget:
+    return ByteBudget(1 << 20)
 
 
 @pytest.fixture
-def take(storage: StorageSection) -> Callable[..., StatusDocument]:
-    """Take a snapshot some seconds after the start."""
+def take(storage: StorageSection, budget: ByteBudget) -> Callable[..., StatusDocument]:
+    """Build the status document of some seconds after the start."""
 
     def at(live: LiveState, after_s: float, history: History | None = None) -> StatusDocument:
-        return build_status(
-            live,
-            history or History(),
-            Totals(rows_dropped=3, spool_files=1),
-            Deployment(storage, "tokyo-1"),
-            now_us=START_US + int(after_s * S),
-            disk_total_bytes=100,
-        )
+        sources = Sources(live, history or History(), budget, storage, "tokyo-1")
+        return build_status(sources, START_US + int(after_s * S), 100)
 
     return at
 
 
-def first(snapshot: StatusDocument) -> StreamStatus:
-    return snapshot.streams[0]
+def first(document: StatusDocument) -> StreamStatus:
+    return document.streams[0]
 
 
 def test_ages(live: LiveState, take: Callable[..., StatusDocument]) -> None:
@@ -96,7 +77,7 @@ def test_what_never_had_data(live: LiveState, take: Callable[..., StatusDocument
 
 
 def test_why_a_stream_is_down(live: LiveState, take: Callable[..., StatusDocument]) -> None:
-    """A stream tells the reason of its connection, or its own refusal."""
+    """A stream shows the reason of its connection, or its own refusal."""
     stream, name = next(iter(live.streams)), next(iter(live.connections))
     live.ended(name, 1, START_US, reason="tls_error", detail="expired")
     assert first(take(live, 1)).detail == "tls_error: expired"
@@ -104,19 +85,89 @@ def test_why_a_stream_is_down(live: LiveState, take: Callable[..., StatusDocumen
     assert first(take(live, 1)).detail == "no such market"
 
 
-def test_storage(live: LiveState, take: Callable[..., StatusDocument]) -> None:
-    """The writer and the uploader are heard where they speak; else the metrics."""
-    assert take(live, 1).storage.spool_files == 1
-    live.disk, live.delivery = Disk(), Delivery()
-    storage = take(live, 60).storage
-    assert (storage.journals, storage.journal_bytes, storage.waiting_seals) == (4, 5, 6)
-    assert (storage.spool_files, storage.spool_bytes, storage.spool_age_s) == (7, 8, 60.0)
-    assert storage.disk_total_bytes == 100
+async def test_storage(
+    live: LiveState,
+    storage: StorageSection,
+    budget: ByteBudget,
+    take: Callable[..., StatusDocument],
+) -> None:
+    """Storage is shown as the writer, the uploader and the byte budget have it."""
+    await budget.acquire(1)
+    live.disk = DiskState(
+        is_low=True,
+        failing_streams=2,
+        last_error="no space",
+        free_bytes=3,
+        rows_buffered=4,
+        rows_dropped=5,
+        open_journals=6,
+        journal_bytes=7,
+        journal_rows=8,
+        waiting_seals=9,
+        files_sealed=10,
+        rows_sealed=11,
+    )
+    live.delivery = DeliveryState(
+        waiting_files=12,
+        waiting_bytes=13,
+        oldest_s=START_US / S,
+        last_error="503",
+        refusal="403",
+        is_store_down=True,
+        uploads=14,
+        upload_failures=15,
+        uploaded_bytes=16,
+    )
+    shown = take(live, 60)
+    assert shown.messages_dropped == 5
+    assert shown.storage == StorageStatus(
+        mode="local",
+        inflight_bytes=1,
+        max_inflight_bytes=storage.max_inflight_bytes,
+        rows_buffered=4,
+        journals=6,
+        journal_bytes=7,
+        journal_rows=8,
+        waiting_seals=9,
+        files_sealed=10,
+        rows_sealed=11,
+        is_disk_low=True,
+        failing_streams=2,
+        disk_error="no space",
+        disk_free_bytes=3,
+        disk_total_bytes=100,
+        min_free_bytes=storage.min_free_bytes,
+        spool_files=12,
+        spool_bytes=13,
+        spool_age_s=60.0,
+        uploads=14,
+        upload_failures=15,
+        uploaded_bytes=16,
+        delivery_error="503",
+        delivery_refusal="403",
+        is_store_down=True,
+    )
+
+
+def test_a_disk_that_was_not_measured(live: LiveState, take: Callable[..., StatusDocument]) -> None:
+    """Until the writer has measured its disk, how much is free is not known."""
+    assert take(live, 1).storage.disk_free_bytes is None
+
+
+def test_recent_events(live: LiveState, take: Callable[..., StatusDocument]) -> None:
+    """Recent events are shown as they are, the latest first."""
+    live.recent_events.add("a", "gap", START_US, "one")
+    live.recent_events.add("b", "stale", START_US + 1, "two")
+    live.recent_events.add("a", "gap", START_US + 2, "three")
+    assert take(live, 1).happenings == (
+        RecentEventStatus("a", "gap", "three", START_US, START_US + 2, 2),
+        RecentEventStatus("b", "stale", "two", START_US + 1, START_US + 1, 1),
+    )
 
 
 def test_verdict(live: LiveState, take: Callable[..., StatusDocument]) -> None:
-    """A snapshot comes with its verdict."""
-    live.disk = Disk()
+    """A status document comes with its verdict."""
+    live.disk.failing_streams = 2
     assert [reason.code for reason in take(live, 1).health.reasons] == ["disk_error"]
 
 
@@ -129,21 +180,9 @@ def test_histories(
     for rows in (1, 4):
         live.received(new_batch(stream, rows, START_US))
         history.sample(live.streams, 0, 2.0)
-    snapshot = take(live, 1, history)
-    assert first(snapshot).history == ()
-    assert first(with_histories(snapshot, history)).history == (1.0, 2.0)
-    assert first(with_histories(snapshot, history, 1)).history == (2.0,)
-    assert with_histories(snapshot, history).history == (1.5, 2.0)
-    assert first(with_histories(snapshot, History())).history == ()
-
-
-def test_gauges_can_be_read() -> None:
-    """Every metric that is shown is there."""
-    assert min(read_totals()) >= 0
-
-
-def test_disk_of_a_folder_that_is_not_there_yet(storage: StorageSection) -> None:
-    """The size is that of the filesystem that the folder will be on."""
-    size = measure_disk(storage.data_dir)
-    assert size is not None
-    assert size > 0
+    document = take(live, 1, history)
+    assert first(document).history == ()
+    assert first(with_histories(document, history)).history == (1.0, 2.0)
+    assert first(with_histories(document, history, 1)).history == (2.0,)
+    assert with_histories(document, history).history == (1.5, 2.0)
+    assert first(with_histories(document, History())).history == ()

@@ -1,4 +1,4 @@
-"""Log files: one a day, old ones go, and a disk that takes none harms nothing."""
+"""Log files: one a day, old ones are removed, and a full disk affects nothing else."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ TODAY = date(2026, 11, 22)
 
 
 class Trouble:
-    """Notes what is reported."""
+    """Records what is reported."""
 
     def __init__(self) -> None:
         self.reports: list[tuple[Path, int | None]] = []
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_a_file_a_day(tmp_path: Path, trouble: Trouble) -> None:
-    """Lines go to the file of their UTC day; one that comes after midnight's first goes along."""
+    """Lines go to the file of their UTC day; one that comes after midnight's first goes with it."""
     file = DailyFile(tmp_path / "log", 0, trouble)
     midnight_s = NOON_S + DAY_S / 2
     for line, at_s in (
@@ -84,7 +84,7 @@ def test_old_files_go(tmp_path: Path, trouble: Trouble) -> None:
     [(0, []), (1, [10, 11, 20]), (2, [10, 11]), (11, [10]), (12, []), (10**9, [])],
 )
 def test_plan_removals(retention_days: int, removed: list[int]) -> None:
-    """With N, a file goes when its day ended N days ago; 0 keeps all."""
+    """With N, a file is removed when its day ended N days ago; 0 keeps all."""
     names = [file_name(date(2026, 11, day)) for day in (22, 11, 10, 20, 21)]
     assert plan_removals(names, TODAY, retention_days) == [
         file_name(date(2026, 11, day)) for day in removed
@@ -124,7 +124,7 @@ def test_a_full_disk(tmp_path: Path, trouble: Trouble, monkeypatch: pytest.Monke
 
 
 def test_odd_text(tmp_path: Path, trouble: Trouble) -> None:
-    """What UTF-8 cannot say is escaped."""
+    """What UTF-8 cannot encode is escaped."""
     file = DailyFile(tmp_path, 1, trouble)
     assert file.write("\ud800 ₿", NOON_S)
     file.close()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from trio_collector.logs.queue import LogQueue, Target
 from trio_collector.telemetry import metrics
 
-LOGGER = logging.getLogger("test_logqueue")
+LOGGER = logging.getLogger("test_queue")
 
 
 class SlowSink:

@@ -1,4 +1,4 @@
-"""No secret reaches a line, whichever way it comes."""
+"""No secret reaches a line, in whatever way."""
 
 import json
 
@@ -13,7 +13,7 @@ JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl-canary_"
 
 @pytest.mark.parametrize("spell", [str, repr, json.dumps, lambda text: json.dumps(repr(text))])
 def test_known_secrets(spell: "type[str]") -> None:
-    """A known secret is cut out, as it is, in JSON, by repr(), and by repr() in JSON."""
+    """A known secret is removed: plain, in JSON, by repr(), and by repr() in JSON."""
     line = f"before {spell(CANARY)} after"
     redacted = Redactor([CANARY])(None, "", line)
     assert redacted.replace('"', "").replace("'", "").replace("\\", "") == (
@@ -22,7 +22,7 @@ def test_known_secrets(spell: "type[str]") -> None:
 
 
 def test_a_secret_within_another() -> None:
-    """The longer of two secrets is cut out whole."""
+    """The longer of two secrets is removed whole."""
     assert Redactor(["abcdefgh", "abcdefgh-ijkl"])(None, "", "x abcdefgh-ijkl") == f"x {REDACTED}"
 
 
@@ -43,7 +43,7 @@ def test_a_secret_within_another() -> None:
     ],
 )
 def test_shapes(line: str, canary: str) -> None:
-    """What can only be a secret is cut out though nobody said that it is one."""
+    """What can only be a secret is removed though it is not known as one."""
     redacted = Redactor()(None, "", line)
     assert canary not in redacted
     assert REDACTED in redacted
@@ -65,7 +65,7 @@ def test_the_rest_stays(line: str) -> None:
 
 
 def test_fields_by_name() -> None:
-    """A field that says it is secret is emptied, also within a field."""
+    """A field that is secret by its name is emptied, also within a field."""
     fields = {
         "api_key": "canary",
         "request": {"headers": {"Authorization": "canary", "host": "x"}, "size": 3},
@@ -83,7 +83,7 @@ def test_fields_by_name() -> None:
 
 
 def test_secret_values() -> None:
-    """Secrets are what variables hold whose name says so, but for names of files and short words."""
+    """Secrets are the values of variables with such a name, except paths of files and short words."""
     found = secret_values(
         {
             "AWS_SECRET_KEY": "canary-aws-secret",

@@ -25,7 +25,7 @@ def record(
 
 
 def told(records: list[logging.LogRecord]) -> list[dict[str, Any]]:
-    """Return what the records say."""
+    """Return the phrases of the records."""
     return [dict(each.msg) for each in records if isinstance(each.msg, dict)]
 
 
@@ -42,14 +42,14 @@ def test_once_then_a_count() -> None:
 
 
 def test_a_minute_without_it_forgets() -> None:
-    """What has not happened for a minute is news again; nothing is said of a count of zero."""
+    """What has not happened for a minute is written at once again; a count of zero is not written."""
     repeats = Repeats()
     assert len(repeats.admit(record(0, "no data"))) == 1
     assert told(repeats.admit(record(61, "no data"))) == [{"event": "no data"}]
 
 
 def test_a_count_comes_without_another() -> None:
-    """Any record, such as that of the line a minute, ends the minutes that are over."""
+    """Any record, such as the minute line, ends the minutes that are over."""
     repeats = Repeats()
     repeats.admit(record(0, "no data"))
     repeats.admit(record(1, "no data"))
@@ -106,7 +106,7 @@ def fail(fault: str) -> None:
 
 
 def test_libraries() -> None:
-    """A library's message is told by its text and traceback."""
+    """A library's message is identified by its text and traceback."""
     repeats = Repeats()
     kept = []
     for second, fault in enumerate(("one", "one", "two")):
@@ -132,7 +132,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_clock_set_back_hides_nothing() -> None:
-    """After the clock was set back an hour, a condition is written again instead of for an hour not."""
+    """After the clock was set back an hour, a condition is written again at once."""
     repeats = Repeats()
     repeats.admit(record(7200, "no data"))
     assert len(repeats.admit(record(3600, "no data"))) == 1

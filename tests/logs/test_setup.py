@@ -1,4 +1,4 @@
-"""One handler renders what this package and its libraries have to say."""
+"""One handler renders what this package and its libraries log."""
 
 import io
 import json
@@ -26,7 +26,7 @@ log = structlog.get_logger("trio_collector.feed.task")
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -99,7 +99,7 @@ def test_console() -> None:
 
 
 def test_auto_asks_the_stream() -> None:
-    """Left to itself, it writes for a person on a terminal and JSON elsewhere."""
+    """By default it writes for a person on a terminal, and JSON elsewhere."""
     terminal, pipe = Terminal(), io.StringIO()
     configure_logging(logging.INFO, "auto", terminal)
     log.info("hello")
@@ -133,7 +133,7 @@ def test_level() -> None:
 
 @pytest.mark.parametrize("library", ["trio-websocket", "hypercorn.error", "botocore.auth", "httpx"])
 def test_libraries(library: str) -> None:
-    """Libraries are heard from WARNING on, on the same stream, however low the level is."""
+    """Libraries are logged from WARNING on, on the same stream, however low the level is."""
     stream = configured(logging.DEBUG)
     logging.getLogger(library).info("https://bucket.example/?X-Amz-Signature=secret")
     logging.getLogger(library).warning("trouble with %s", "x")
@@ -192,7 +192,7 @@ def test_log_level_unknown() -> None:
 
 
 def test_a_condition_that_repeats() -> None:
-    """What repeats is one line, and a count at the latest when logging ends."""
+    """What repeats is one line, and a count when logging ends at the latest."""
     stream = configured()
     for number in range(5):
         log.warning("no data", connection="x", limit_s=number)
@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_goes_away(tmp_path: Path) -> None:
-    """A log file that cannot be written later is told of once, and costs no line of the stream."""
+    """A log file that cannot be written later is reported once, and costs no line of the stream."""
     stream = io.StringIO()
     configure_logging(log_format="json", stream=stream, files=LogFiles(tmp_path / "log", 1))
     (file,) = (tmp_path / "log").iterdir()

@@ -1,4 +1,4 @@
-"""Lateness of the event loop is measured; a loop that stood still is counted and told."""
+"""The lag of the event loop is measured; a stall is counted and logged."""
 
 import pytest
 import trio

@@ -75,7 +75,7 @@ def test_every_series_starts_at_0(
 
 
 def test_names_are_ours() -> None:
-    """All are called collector_…, or process_… as everywhere, and counters say that they are."""
+    """All are called collector_…, or process_… as everywhere, and counters end in _total."""
     for family in metrics.REGISTRY.collect():
         assert family.name.startswith(("collector_", "process_"))
         if family.type == "counter":
@@ -83,7 +83,7 @@ def test_names_are_ours() -> None:
 
 
 def test_received_rows() -> None:
-    """Rows are told by stream, as many as were counted."""
+    """Rows are returned by stream, as many as were counted."""
     stream = Stream("counted", "btcusdt", DataType.UNPARSED)
     metrics.messages_received.labels(*stream).inc(3)
     metrics.messages_received.labels(*stream).inc(4)

@@ -1,4 +1,4 @@
-"""The line a minute: rates and holes of the minute, sizes of its end."""
+"""The minute line: rates and gaps of the minute, sizes at its end."""
 
 import msgspec
 import trio
@@ -25,7 +25,7 @@ EARLIER = Reading(
 
 
 def test_summary_line() -> None:
-    """Counters tell the difference, rates are per second, gauges are as they are."""
+    """Counts are differences, rates are per second, sizes are those of the end."""
     later = Reading(
         at_s=160.0,
         rows={"binance": 1600, "okx": 50, "upbit": 30},
@@ -110,7 +110,7 @@ def test_read_metrics() -> None:
 
 
 async def test_a_line_a_minute(autojump_clock: trio.testing.MockClock) -> None:
-    """It is logged each minute, at INFO, and each tells of its own minute alone."""
+    """It is logged each minute, at INFO, and covers its own minute alone."""
     received = metrics.messages_received.labels("minute", "btcusdt", "trade")
     with capture_logs() as events:
         async with trio.open_nursery() as nursery:

@@ -19,12 +19,12 @@ from trio_collector.errors import StoreError, StoreRejected, StoreUnavailable
 from trio_collector.logs.setup import configure_logging
 from trio_collector.store.s3 import S3Store
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers
 from trio_collector.uploader import spool as spools
 from trio_collector.uploader import task
 from trio_collector.uploader.retry_schedule import Delays
 from trio_collector.uploader.spool import SealedFile, check_version
-from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import DELAYS, run_uploader
 
 Seal = Callable[..., SealedFile]

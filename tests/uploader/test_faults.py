@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from trio_collector.config.settings import StorageSection
+from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers
-from trio_collector.uploader.state import DeliveryState
 from trio_collector.uploader.task import run_uploader
 
 FIRST_MS = 1_795_348_800_100

@@ -7,7 +7,8 @@ import pytest
 
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
-from trio_collector.writer.disk_guard import DiskGuard, DiskState
+from trio_collector.telemetry.storage_state import DiskState
+from trio_collector.writer.disk_guard import DiskGuard
 
 TRADES = Stream("binance", "btcusdt", DataType.TRADE)
 STATUS = TRADES._replace(data_type=DataType.STATUS)

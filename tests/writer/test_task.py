@@ -19,8 +19,8 @@ from trio_collector.events import Batch, DataType, Stream
 from trio_collector.format.journal_reader import open_journal
 from trio_collector.layout import US_PER_HOUR
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DiskState
 from trio_collector.threads import Worker
-from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.journals import FlushResult, FlushRound, Journals
 from trio_collector.writer.task import run_writer
 

@@ -1,4 +1,4 @@
-"""What `check` has to say about a configuration: for people, and as JSON."""
+"""The command `check`: what was found in a configuration, for people and as JSON."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from trio_collector.uploader.probe import ProbeFinding
 
 
 class Check(NamedTuple):
-    """What came of checking the configuration at `path`."""
+    """The results of checking the configuration at `path`."""
 
     path: str
     config: Config
     connections: list[ConnectionPlan]
-    remarks: list[Problem]
+    warnings: list[Problem]
     findings: list[ProbeFinding]  # about the bucket, if that was tried
 
     @property
@@ -27,26 +27,17 @@ class Check(NamedTuple):
         return all(finding.is_ok for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it in plain values."""
+        """Return everything in plain values."""
         return {
-            "connections": [
-                {
-                    "name": name,
-                    "exchange": each.adapter.name,
-                    "url": url,
-                    "data_timeout_s": each.data_timeout_s,
-                    "streams": ["/".join(stream) for stream in each.streams],
-                }
-                for each, name, url in self._feed_lines()
-            ],
+            "connections": [_connection_as_json(*each) for each in self._feed_lines()],
             "startup": [each._asdict() for each in plan_startup(self.connections)],
             "hints": startup_hints(self.connections),
-            "warnings": [remark._asdict() for remark in self.remarks],
+            "warnings": [warning._asdict() for warning in self.warnings],
             "bucket": [finding._asdict() for finding in self.findings],
         }
 
     def show(self, console: Console) -> None:
-        """Print all of it for people."""
+        """Print everything for people."""
         console.print(self._connection_table())
         console.print(self._startup_table())
         for line in self._lines():
@@ -73,8 +64,8 @@ class Check(NamedTuple):
     def _lines(self) -> Iterator[str]:
         for hint in startup_hints(self.connections):
             yield f"hint: {hint}"
-        for remark in self.remarks:
-            yield f"warning: {remark}"
+        for warning in self.warnings:
+            yield f"warning: {warning}"
         connections = sum(1 for _line in self._feed_lines())
         streams = sum(len(each.subscriptions) for each in self.connections)
         counts = f"{connections} connections, {streams} streams"
@@ -83,3 +74,13 @@ class Check(NamedTuple):
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             bucket = self.config.aws.bucket
             yield f"bucket {bucket}: {finding.step}: {finding.text}{remedy}"
+
+
+def _connection_as_json(connection: ConnectionPlan, name: str, url: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "exchange": connection.adapter.name,
+        "url": url,
+        "data_timeout_s": connection.data_timeout_s,
+        "streams": ["/".join(stream) for stream in connection.streams],
+    }

@@ -1,9 +1,9 @@
-"""How a running collector is, in a terminal: what the status page shows, once or live.
+"""The command `status`: what the status page shows, in a terminal, once or live.
 
-`render` is pure; `show_status` asks `/api/status` and waits.
+`render` is pure; `fetch_status` requests `/api/status`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import httpx
 import msgspec
@@ -14,16 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from trio_collector.errors import EndpointError
-from trio_collector.telemetry.live_state import StreamState
-from trio_collector.telemetry.status_document import SAMPLE_S, Status, StatusDocument, StreamStatus
+from trio_collector.telemetry.status_document import (
+    SAMPLE_S,
+    Status,
+    StatusDocument,
+    StorageStatus,
+    StreamStatus,
+)
+from trio_collector.telemetry.stream_state import StreamState
 
 DEFAULT_URL = "http://127.0.0.1:9090"
 PATIENCE_S = 5.0
 SPARK_WIDTH = 10  # with it the table fits into 80 columns
-HAPPENINGS = 5
+RECENT_EVENTS = 5
 
 _TICKS = "▁▂▃▄▅▆▇█"
-# A sign beside the colour, for whoever does not see one.
+# A sign beside the colour, so that nothing is shown by colour alone.
 _SIGNS = {
     Status.HEALTHY: ("✔", "green"),
     Status.STARTING: ("…", "cyan"),
@@ -44,30 +50,25 @@ _RANK = {"red": 0, "yellow": 1, "cyan": 2, "dim": 3, "green": 4}
 
 
 async def show_status(url: str, *, is_watch: bool = False, as_json: bool = False) -> None:
-    """Print how the collector at `url` is; until cancelled with `is_watch`.
+    """Print the status of the collector at `url`; with `is_watch` until cancelled.
 
     Raises EndpointError if nothing answers like a collector at the first attempt.
     """
     console = Console()
-    snapshot = await fetch_status(url)
+    document = await fetch_status(url)
     if as_json:
-        console.print_json(msgspec.json.encode(snapshot).decode())
+        console.print_json(msgspec.json.encode(document).decode())
     elif is_watch:
-        await _watch(console, url, snapshot)
+        await _watch(console, url, document)
     else:
-        console.print(render(snapshot))
+        console.print(render(document))
 
 
 async def fetch_status(url: str) -> StatusDocument:
-    """Return what the collector at `url` tells; raises EndpointError."""
+    """Return the status document of the collector at `url`; raises EndpointError."""
     address = f"{url.rstrip('/')}/api/status"
     try:
-        # The collector is near; a proxy of the environment is for what is not.
-        async with httpx.AsyncClient(trust_env=False) as client:
-            with trio.fail_after(PATIENCE_S):
-                reply = await client.get(address, timeout=PATIENCE_S)
-        reply.raise_for_status()
-        return msgspec.json.decode(reply.content, type=StatusDocument)
+        return msgspec.json.decode(await _get(address), type=StatusDocument)
     except trio.TooSlowError as exc:
         text = f"{address} gave no answer within {PATIENCE_S:g} s"
         raise EndpointError(text) from exc
@@ -80,70 +81,83 @@ async def fetch_status(url: str) -> StatusDocument:
         raise EndpointError(text) from exc
 
 
-async def _watch(console: Console, url: str, snapshot: StatusDocument) -> None:
-    with Live(render(snapshot), console=console, screen=console.is_terminal) as live:
+async def _get(address: str) -> bytes:
+    # The collector is near; the proxy that the environment names is for remote hosts.
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with trio.fail_after(PATIENCE_S):
+            response = await client.get(address, timeout=PATIENCE_S)
+    response.raise_for_status()
+    return response.content
+
+
+async def _watch(console: Console, url: str, document: StatusDocument) -> None:
+    with Live(render(document), console=console, screen=console.is_terminal) as live:
         while True:
             await trio.sleep(SAMPLE_S)
             try:
-                snapshot = await fetch_status(url)
+                document = await fetch_status(url)
             except EndpointError as exc:
                 lost = Text(f"✖ {exc}; this is the past", style="bold red")
-                live.update(Group(lost, render(snapshot)))
+                live.update(Group(lost, render(document)))
             else:
-                live.update(render(snapshot))
+                live.update(render(document))
 
 
-def render(snapshot: StatusDocument) -> RenderableType:
-    """Return `snapshot` for a terminal, what is in trouble first."""
-    parts: list[RenderableType] = [_headline(snapshot), _figures(snapshot), _streams(snapshot)]
-    if snapshot.happenings:
-        parts.append(_happenings(snapshot))
+def render(document: StatusDocument) -> RenderableType:
+    """Return `document` for a terminal, streams in trouble first."""
+    parts: list[RenderableType] = [_headline(document), _figures(document), _streams(document)]
+    if document.happenings:
+        parts.append(_recent_events(document))
     return Group(*(line for part in parts for line in (part, Text())))
 
 
-def _headline(snapshot: StatusDocument) -> Text:
-    sign, colour = _SIGNS[snapshot.health.status]
+def _headline(document: StatusDocument) -> Text:
+    sign, colour = _SIGNS[document.health.status]
     text = Text()
-    text.append(f"{sign} {snapshot.health.status}", style=f"bold {colour}")
-    text.append(f"  up {_age(snapshot.uptime_s)}", style="dim")
-    if snapshot.server:
-        text.append(f"  {snapshot.server}", style="dim")
-    for reason in snapshot.health.reasons:
+    text.append(f"{sign} {document.health.status}", style=f"bold {colour}")
+    text.append(f"  up {_age(document.uptime_s)}", style="dim")
+    if document.server:
+        text.append(f"  {document.server}", style="dim")
+    for reason in document.health.reasons:
         text.append(f"\n  {reason.text}")
     return text
 
 
-def _figures(snapshot: StatusDocument) -> Table:
-    storage = snapshot.storage
+def _figures(document: StatusDocument) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_row(
-        f"connections {snapshot.connections_up}/{len(snapshot.connections)}",
-        f"rows/s {snapshot.rows_per_s:,.0f} {_spark(snapshot.history)}",
-        f"gaps {sum(each.gaps for each in snapshot.streams):,}",
-        f"dropped {snapshot.messages_dropped:,}",
+        f"connections {document.connections_up}/{len(document.connections)}",
+        f"rows/s {document.rows_per_s:,.0f} {_spark(document.history)}",
+        f"gaps {sum(each.gaps for each in document.streams):,}",
+        f"dropped {document.messages_dropped:,}",
     )
-    table.add_row(
+    for row in _storage_figures(document.storage, document.unparsed_rows):
+        table.add_row(*row)
+    return table
+
+
+def _storage_figures(storage: StorageStatus, unparsed_rows: int) -> Iterator[tuple[str, ...]]:
+    yield (
         f"in memory {_bytes(storage.inflight_bytes)}",
         f"journals {storage.journals} ({_bytes(storage.journal_bytes)})",
         f"spool {storage.spool_files} ({_bytes(storage.spool_bytes)})",
         f"disk free {_bytes(storage.disk_free_bytes)}",
     )
-    table.add_row(
+    yield (
         f"sealed {_files(storage.files_sealed)}",
         f"uploaded {_files(storage.uploads)} ({_bytes(storage.uploaded_bytes)})",
         f"failed {storage.upload_failures:,}",
-        f"unparsed {snapshot.unparsed_rows:,}",
+        f"unparsed {unparsed_rows:,}",
     )
-    return table
 
 
-def _streams(snapshot: StatusDocument) -> Table:
+def _streams(document: StatusDocument) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for name in ("state", "exchange", "symbol", "type"):
         table.add_column(name, no_wrap=True)
     for name in ("rows/s", "", "age", "lag", "gaps"):
         table.add_column(name, justify="right", no_wrap=True)
-    for each in sorted(snapshot.streams, key=_order):
+    for each in sorted(document.streams, key=_order):
         table.add_row(*_cells(each))
     return table
 
@@ -163,13 +177,13 @@ def _cells(stream: StreamStatus) -> tuple[RenderableType, ...]:
     )
 
 
-def _happenings(snapshot: StatusDocument) -> Table:
+def _recent_events(document: StatusDocument) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for name in ("ago", "what happened", "where", "how"):
         table.add_column(name, no_wrap=name == "ago", overflow="fold")
-    for each in snapshot.happenings[:HAPPENINGS]:
+    for each in document.happenings[:RECENT_EVENTS]:
         times = f" x{each.times:,}" if each.times > 1 else ""
-        ago = _age((snapshot.now_us - each.latest_us) / 1e6)
+        ago = _age((document.now_us - each.latest_us) / 1e6)
         table.add_row(ago, Text(f"{each.event}{times}", style="bold"), each.subject, each.text)
     return table
 

@@ -1,26 +1,28 @@
 """Which of several collectors collects a market: rendezvous hashing.
 
-Each market gives every shard a weight, which is a hash of both, and belongs to the shard with the
-highest. No shard needs to know of another, and they agree nonetheless:
+A market has a weight for every shard, which is a hash of both, and belongs to the shard with the
+highest. The shards agree without communicating:
 
-* the same market has the same shard in every process, on every machine, in every version: the hash
-  is BLAKE2b over bytes that are written down here, not Python's `hash`;
-* a shard that is added takes over what weighs most with it, about 1/n of the markets, and no market
-  moves between two of the old ones. The road not taken, `hash % n`, moves nearly all of them;
+* a market has the same shard in every process, on every machine, in every version: the hash is
+  BLAKE2b over bytes that are defined here, not Python's `hash`;
+* a shard that is added takes over the markets that weigh most with it, about 1/n, and no market
+  moves between two of the old shards. `hash % n` would move nearly all of them;
 * all feeds of a market stay together, and so do a symbol's spot and derivative markets.
 """
 
 import re
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from trio_collector.config.loading import load_config
 from trio_collector.config.markets import Market, plain_symbol
 from trio_collector.config.settings import Config
 from trio_collector.errors import ConfigError, Problem
 
-# Far more than any number of machines; a typing error is found before a hash a million times.
+# Far more than anybody has machines: a typing error must not cost a million hashes.
 MAX_SHARDS = 10_000
 
 
@@ -62,10 +64,20 @@ def _weight(market: bytes, ordinal: int) -> bytes:
     return blake2b(b"%d:%b" % (ordinal, market), digest_size=8).digest()
 
 
+def load_part(path: Path, shard: str | None) -> Config:
+    """Return the configuration in the file `path`, with the markets of `shard` alone if given.
+
+    Raises ConfigError with every problem of the file, or with the one of `shard`.
+    """
+    part = None if shard is None else parse_shard(shard)
+    config = load_config(path)
+    return config if part is None else select(config, part)
+
+
 def select(config: Config, shard: Shard) -> Config:
     """Return `config` with the markets of `shard` alone, in their order.
 
-    None may be left, where there are few markets for many shards: such a collector idles.
+    With few markets for many shards none may be left: such a collector idles.
     """
     selected = (_select_symbols(market, shard) for market in config.markets)
     return msgspec.structs.replace(

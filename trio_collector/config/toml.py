@@ -1,7 +1,7 @@
-"""A TOML table read into a struct: every problem at once, each with its place and remedy.
+"""A TOML table read into a struct: all problems at once, each with its place and remedy.
 
-What would be right comes from the struct itself: the choices of a `Literal` or an enumeration, the
-`description` of a `Meta`, or the type in plain words. A choice matches in any case of letters.
+The remedy comes from the struct itself: the choices of a `Literal` or an enumeration, the
+`description` of a `Meta`, or the type in plain words. A choice matches in upper and lower case.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from trio_collector.errors import Problem
 
-# Below a millisecond a task only spins; the upper end, a year, keeps TOML's `inf` out.
+# Below a millisecond a task only spins; the upper limit, a year, excludes TOML's `inf`.
 Seconds = Annotated[
     float, Meta(ge=0.001, le=31_536_000, description="a number of seconds from 0.001 to 31536000")
 ]
@@ -33,7 +33,7 @@ _IN_WORDS = {
 
 
 def read_table(kind: type[S], table: Any, place: str, problems: list[Problem]) -> S | None:
-    """Return `table` as a `kind`, or None after adding what is wrong with it to `problems`."""
+    """Return `table` as a `kind`; None after adding its problems to `problems`."""
     if not isinstance(table, dict):
         problems.append(Problem(place, f"expected a table, got {in_toml(table)}"))
         return None
@@ -62,7 +62,7 @@ def unknown_key(name: str, known: Iterable[str], place: str) -> Problem:
 
 
 def in_toml(value: Any) -> str:
-    """Return `value` about as it was written, in at most one short line."""
+    """Return `value` about as it was written, in one short line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def in_toml(value: Any) -> str:
 
 
 def _read(kind: Any, value: Any, place: str, problems: list[Problem]) -> Any:
-    """Return `value` as a `kind`, looking at each item of a list on its own."""
+    """Return `value` as a `kind`; the items of a list are judged one by one."""
     item_kind = _item_kind(kind)
     if item_kind is None or not isinstance(value, list):
         return _read_one(kind, value, place, problems)
@@ -114,7 +114,7 @@ def _noun(place: str) -> str:
 
 
 def _expected(kind: Any) -> str:
-    """Return in words what values are right for `kind`."""
+    """Return in words which values are right for `kind`."""
     if choices := _choices(kind):
         return f"one of {', '.join(choices)}"
     for meta in getattr(_known_part(kind), "__metadata__", ()):

@@ -1,9 +1,13 @@
-"""The collector seen from outside: /metrics, /health, /ready, /live and a page for people.
+"""The collector seen from outside: /metrics, /health, /ready, /live, /api/status and a page for people.
 
-    vitals (feeds, writer, uploader) ─▶ board: a sample every 2 s ─▶ snapshot ─▶ verdict
-                                                                        │
-    clients ─▶ server: hypercorn, one scope for each ─▶ app: routes ◀───┘
+    live state (telemetry), byte budget
+        │  every 2 s
+        ▼
+    sampler ─▶ status_builder (with history, health) ─▶ status document
+        │                                                     │
+        ▼                                                     ▼
+    visitor ─▶ server ─▶ http_connection (hypercorn) ─▶ routes ─▶ responses, page
 
-Nothing here can end or slow what is collected: clients are few, their requests small, their
-replies have deadlines, and an error of any kind ends one connection.
+The door is `task.run_endpoint`; `app` alone comes in. Nothing here can end or slow the collecting:
+connections are few, requests are small, sends have deadlines, and an error ends one connection.
 """

@@ -1,4 +1,4 @@
-"""How a collector is, judged from a snapshot alone.
+"""The health of the collector: a verdict on a status document, and on nothing else.
 
     code               status           not ready   means
     disk_low           unhealthy        yes         new rows are not kept
@@ -18,14 +18,13 @@
     gaps               degraded         no          messages were missing in the last minutes
     backpressure       degraded         no          the disk is slower than the exchanges
 
-Not being ready asks for patience; a refused subscription asks for a person, and would hold a
-rolling update up for ever. For it and for holes of the past there are the reasons and the alerts.
+What makes a collector not ready passes by itself. A refused subscription does not, and would block
+a rolling update for ever; it and past gaps are shown by the reasons and reported by the alerts.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from trio_collector.telemetry.live_state import StreamState
 from trio_collector.telemetry.status_document import (
     Health,
     Reason,
@@ -33,9 +32,10 @@ from trio_collector.telemetry.status_document import (
     StatusDocument,
     StreamStatus,
 )
+from trio_collector.telemetry.stream_state import StreamState
 
 # The slowest exchange grants connects one at a time: 100 markets are subscribed within a minute.
-START_S = 60.0
+START_UP_S = 60.0
 # Three times the longest pause between two attempts to deliver a file.
 OLD_BACKLOG_S = 900.0
 RECENT_S = 240.0  # as long as the histories
@@ -44,17 +44,17 @@ NAMED = 3  # streams and connections that a reason names, at most
 
 
 class HealthFinding(NamedTuple):
-    """One thing that is not as it should be."""
+    """One thing that is not as it should be; an obstacle keeps the collector from being ready."""
 
     status: Status
     is_obstacle: bool
     reason: Reason
 
 
-def judge(snapshot: StatusDocument) -> Health:
-    """Return the verdict on `snapshot`."""
+def assess_health(document: StatusDocument) -> Health:
+    """Return the verdict on `document`, the most severe reason first."""
     findings = sorted(
-        [*_disk(snapshot), *_connections(snapshot), *_streams(snapshot), *_delivery(snapshot)],
+        [*_disk(document), *_connections(document), *_streams(document), *_delivery(document)],
         key=lambda finding: -_SEVERITY.index(finding.status),
     )
     return Health(
@@ -71,31 +71,31 @@ def _finding(status: Status, code: str, text: str, *, is_obstacle: bool = False)
     return HealthFinding(status, is_obstacle, Reason(code, text))
 
 
-def _disk(snapshot: StatusDocument) -> Iterator[HealthFinding]:
-    storage = snapshot.storage
+def _disk(document: StatusDocument) -> Iterator[HealthFinding]:
+    storage = document.storage
     if storage.is_disk_low:
         text = f"the disk has less than {storage.min_free_bytes:,} bytes left; new rows are shed"
         yield _finding(Status.UNHEALTHY, "disk_low", text, is_obstacle=True)
     if storage.failing_streams:
         text = f"rows of {storage.failing_streams} streams cannot be written: {storage.disk_error}"
         yield _finding(Status.UNHEALTHY, "disk_error", text, is_obstacle=True)
-    if snapshot.dropped_recently:
-        text = f"{snapshot.dropped_recently:,} rows were not kept in the last minutes"
+    if document.dropped_recently:
+        text = f"{document.dropped_recently:,} rows were not kept in the last minutes"
         yield _finding(Status.DEGRADED, "dropped", text)
     if storage.inflight_bytes > FULL_SHARE * storage.max_inflight_bytes:
         text = f"{storage.inflight_bytes:,} bytes wait for the disk, and feeds for them"
         yield _finding(Status.DEGRADED, "backpressure", text)
 
 
-def _connections(snapshot: StatusDocument) -> Iterator[HealthFinding]:
-    if snapshot.is_draining:
+def _connections(document: StatusDocument) -> Iterator[HealthFinding]:
+    if document.is_draining:
         text = "the collector stops; what it has received is brought to disk"
         yield _finding(Status.DEGRADED, "draining", text, is_obstacle=True)
         return
-    if snapshot.uptime_s < START_S:
+    if document.uptime_s < START_UP_S:
         return
-    down = [each for each in snapshot.connections if not each.is_up]
-    if down and len(down) == len(snapshot.connections):
+    down = [each for each in document.connections if not each.is_up]
+    if down and len(down) == len(document.connections):
         text = f"none of {len(down)} connections is open"
         yield _finding(Status.UNHEALTHY, "no_connection", text, is_obstacle=True)
     elif down:
@@ -103,27 +103,27 @@ def _connections(snapshot: StatusDocument) -> Iterator[HealthFinding]:
         yield _finding(Status.DEGRADED, "connections_down", f"not open: {_some(names)}")
 
 
-def _streams(snapshot: StatusDocument) -> Iterator[HealthFinding]:
-    refused = [each for each in snapshot.streams if each.state == StreamState.REFUSED]
+def _streams(document: StatusDocument) -> Iterator[HealthFinding]:
+    refused = [each for each in document.streams if each.state == StreamState.REFUSED]
     if refused:
         text = f"refused by the exchange: {_names(refused)}"
         yield _finding(Status.DEGRADED, "refused", text)
-    if not snapshot.is_draining:
-        yield from _silent_streams(snapshot)
+    if not document.is_draining:
+        yield from _silent_streams(document)
     gaps = [
         each
-        for each in snapshot.streams
+        for each in document.streams
         if each.latest_gap_age_s is not None and each.latest_gap_age_s < RECENT_S
     ]
     if gaps:
         yield _finding(Status.DEGRADED, "gaps", f"messages were missing: {_names(gaps)}")
 
 
-def _silent_streams(snapshot: StatusDocument) -> Iterator[HealthFinding]:
-    wanted = [each for each in snapshot.streams if each.state != StreamState.REFUSED]
+def _silent_streams(document: StatusDocument) -> Iterator[HealthFinding]:
+    wanted = [each for each in document.streams if each.state != StreamState.REFUSED]
     unasked = [each for each in wanted if not each.was_subscribed]
     if unasked:
-        status = Status.STARTING if snapshot.uptime_s < START_S else Status.DEGRADED
+        status = Status.STARTING if document.uptime_s < START_UP_S else Status.DEGRADED
         text = f"not yet subscribed: {_names(unasked)}"
         yield _finding(status, "not_subscribed", text, is_obstacle=True)
     dead = [each for each in wanted if each.is_dead]
@@ -135,8 +135,8 @@ def _silent_streams(snapshot: StatusDocument) -> Iterator[HealthFinding]:
         yield _finding(Status.DEGRADED, "dead_stream", text, is_obstacle=True)
 
 
-def _delivery(snapshot: StatusDocument) -> Iterator[HealthFinding]:
-    storage = snapshot.storage
+def _delivery(document: StatusDocument) -> Iterator[HealthFinding]:
+    storage = document.storage
     if storage.spool_age_s > OLD_BACKLOG_S:
         text = (
             f"{storage.spool_files} sealed files wait for delivery, the oldest one for"
@@ -156,6 +156,6 @@ def _names(streams: list[StreamStatus]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    """Return the first of `names`, and how many more there are."""
+    """Return the first NAMED of `names`, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -1,15 +1,15 @@
-"""The last minutes of every stream: rings of samples, whose memory is bounded.
+"""The last minutes of every stream: ring buffers of samples, in bounded memory.
 
-A ring of 120 numbers takes 960 bytes; a thousand streams one megabyte. Numbers are rounded when they
-come, once, so that telling them is copying.
+A ring of 120 numbers takes 960 bytes; a thousand streams take one megabyte. Numbers are rounded once,
+when they are added, so that showing them is copying.
 """
 
 from array import array
 from collections.abc import Mapping
 
 from trio_collector.events import Stream
-from trio_collector.telemetry.live_state import LiveStream
 from trio_collector.telemetry.status_document import SAMPLES
+from trio_collector.telemetry.stream_state import LiveStream
 
 
 class Ring:
@@ -21,7 +21,7 @@ class Ring:
         self._filled = 0
 
     def push(self, number: float) -> None:
-        """Add a number; the oldest one leaves if the ring is full."""
+        """Add a number; it replaces the oldest one if the ring is full."""
         self._numbers[self._next] = round(number, 1)
         self._next = (self._next + 1) % len(self._numbers)
         self._filled = min(self._filled + 1, len(self._numbers))
@@ -51,7 +51,7 @@ class StreamHistory:
         self._lag_batches = 0
 
     def sample(self, live: LiveStream, elapsed_s: float) -> int:
-        """Take the sample of `elapsed_s`; return how many rows came in it."""
+        """Take a sample; return how many rows came in the `elapsed_s` since the one before."""
         rows = live.rows - self._rows
         self.rates.push(rows / elapsed_s)
         batches = live.lag_batches - self._lag_batches
@@ -76,7 +76,7 @@ class History:
 
     @property
     def dropped_recently(self) -> int:
-        """How many rows were dropped while this history lasts."""
+        """How many rows were dropped during this history."""
         return round(sum(self._drops.latest()))
 
     def sample(self, streams: Mapping[Stream, LiveStream], dropped: int, elapsed_s: float) -> None:

@@ -1,16 +1,21 @@
-"""What is answered: status, headers and body of each route, but for streams of events."""
+"""The responses: status, headers and body of each route, except the stream of events."""
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from trio_collector.telemetry.status_document import Health, Reason, Status, StatusDocument
+from trio_collector.telemetry.status_document import (
+    Reason,
+    Status,
+    StatusDocument,
+    StreamStatus,
+)
 
 OK, UNAVAILABLE = 200, 503
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 
-# What every answer carries: it is of this moment, it is what it says, and it is nobody's frame.
+# Of every response: no caching, no sniffing of its type, no referrer.
 COMMON_HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -19,7 +24,7 @@ COMMON_HEADERS = {
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer."""
+    """A whole HTTP response."""
 
     status: int
     body: bytes
@@ -44,7 +49,7 @@ ALIVE = Response(OK, b"alive\n")
 
 
 class Count(msgspec.Struct):
-    """How many of them are up."""
+    """How many connections are up."""
 
     up: int
     total: int
@@ -63,7 +68,7 @@ class StreamHealth(msgspec.Struct):
 
 
 class HealthBody(msgspec.Struct):
-    """What /health says."""
+    """The body of /health."""
 
     status: Status
     reasons: tuple[Reason, ...]
@@ -75,58 +80,59 @@ class HealthBody(msgspec.Struct):
 
 
 class ReadyBody(msgspec.Struct):
-    """What /ready says."""
+    """The body of /ready."""
 
     is_ready: bool
     reasons: tuple[Reason, ...]
 
 
 def metrics_response(text: bytes) -> Response:
-    """Return the metrics, for Prometheus."""
+    """Return the metrics in Prometheus' text format."""
     return Response(OK, text, CONTENT_TYPE_LATEST)
 
 
-def health_response(snapshot: StatusDocument) -> Response:
-    """Return how the collector is; 503 if it is unhealthy."""
-    health: Health = snapshot.health
+def health_response(document: StatusDocument) -> Response:
+    """Return the verdict, with counts and ages; 503 if it is unhealthy."""
+    health = document.health
     body = HealthBody(
         status=health.status,
         reasons=health.reasons,
-        uptime_seconds=round(snapshot.uptime_s, 3),
-        connections=Count(snapshot.connections_up, len(snapshot.connections)),
-        messages_dropped=snapshot.messages_dropped,
-        version=snapshot.version,
-        streams=[
-            StreamHealth(
-                each.exchange,
-                each.symbol,
-                each.data_type,
-                each.state,
-                each.age_s,
-                each.gaps,
-                each.latest_gap_age_s,
-            )
-            for each in snapshot.streams
-        ],
+        uptime_seconds=round(document.uptime_s, 3),
+        connections=Count(document.connections_up, len(document.connections)),
+        messages_dropped=document.messages_dropped,
+        version=document.version,
+        streams=[_stream_health(each) for each in document.streams],
     )
     return _json(UNAVAILABLE if health.status is Status.UNHEALTHY else OK, body)
 
 
-def ready_response(snapshot: StatusDocument) -> Response:
-    """Return whether the collector does its work; 503 and why, if it does not."""
-    health = snapshot.health
+def _stream_health(stream: StreamStatus) -> StreamHealth:
+    return StreamHealth(
+        stream.exchange,
+        stream.symbol,
+        stream.data_type,
+        stream.state,
+        stream.age_s,
+        stream.gaps,
+        stream.latest_gap_age_s,
+    )
+
+
+def ready_response(document: StatusDocument) -> Response:
+    """Return whether the collector is ready; 503 with the reasons if it is not."""
+    health = document.health
     body = ReadyBody(health.is_ready, health.obstacles)
     return _json(OK if health.is_ready else UNAVAILABLE, body)
 
 
-def status_response(snapshot: StatusDocument) -> Response:
-    """Return the snapshot itself."""
-    return _json(OK, snapshot)
+def status_response(document: StatusDocument) -> Response:
+    """Return the status document itself."""
+    return _json(OK, document)
 
 
-def render_event(snapshot: StatusDocument) -> bytes:
-    """Return a snapshot as a server-sent event. JSON holds no line break, so it is one line."""
-    return b"data: " + msgspec.json.encode(snapshot) + b"\n\n"
+def render_event(document: StatusDocument) -> bytes:
+    """Return `document` as a server-sent event, which is one line: JSON has no line breaks."""
+    return b"data: " + msgspec.json.encode(document) + b"\n\n"
 
 
 def _json(status: int, body: msgspec.Struct) -> Response:

@@ -1,7 +1,7 @@
-"""Routes: an ASGI application that reads nothing of a request but its method and path.
+"""The routes: an ASGI application that reads nothing of a request but its method and path.
 
-Bodies are never read: an answer goes out at once, and hypercorn closes a connection whose request
-has not ended with it.
+Bodies are never read: the response is sent at once, and hypercorn closes a connection whose request
+has not ended by then.
 """
 
 import structlog
@@ -10,7 +10,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from prometheus_client import generate_latest
 
 from trio_collector.endpoint import responses
-from trio_collector.endpoint.page import page_answer
+from trio_collector.endpoint.page import page_response
 from trio_collector.endpoint.responses import Response
 from trio_collector.endpoint.sampler import StatusSampler
 from trio_collector.telemetry import metrics
@@ -22,12 +22,12 @@ MAX_VIEWERS = 20
 EVENTS = "/events"
 RECONNECT = b"retry: 3000\n\n"  # ms, for the browser
 
-# Prometheus scrapes every few seconds; whoever asks more often gets the same again.
+# Prometheus scrapes every few seconds; more frequent requests get the same text again.
 RENDER_EVERY_S = 1.0
 
 
 class RenderedMetrics:
-    """The metrics as text, rendered in a thread, by one of those who ask for all of them."""
+    """The metrics as text, rendered in a thread by one request for all that come meanwhile."""
 
     def __init__(self) -> None:
         self._lock = trio.Lock()
@@ -35,10 +35,10 @@ class RenderedMetrics:
         self._rendered_at = float("-inf")
 
     async def read(self) -> bytes:
-        """Return the text, at most RENDER_EVERY_S old."""
+        """Return the text, at most RENDER_EVERY_S old; a cancelled call leaves the older text."""
         async with self._lock:
             if trio.current_time() - self._rendered_at >= RENDER_EVERY_S:
-                # A thousand streams take 0.1 s to render; in a thread the loop goes on turning.
+                # A thousand streams take 0.1 s to render; a thread keeps the event loop free meanwhile.
                 self._text = await trio.to_thread.run_sync(
                     generate_latest, metrics.REGISTRY, abandon_on_cancel=True
                 )
@@ -46,8 +46,8 @@ class RenderedMetrics:
         return self._text
 
 
-class App:
-    """The endpoint's routes over `sampler`."""
+class Routes:
+    """What each path shows of `sampler`."""
 
     def __init__(self, sampler: StatusSampler) -> None:
         self._sampler = sampler
@@ -57,51 +57,53 @@ class App:
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """Answer a request; a WebSocket is refused."""
+        """Respond to a request; a WebSocket is refused."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": None})
         elif scope["type"] == "http":
-            await self._answer(scope["method"], scope["path"], receive, send)
+            await self._respond(scope["method"], scope["path"], receive, send)
 
-    async def _answer(
+    async def _respond(
         self, method: str, path: str, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         if method not in ("GET", "HEAD"):
-            answer = responses.WRONG_METHOD
+            response = responses.WRONG_METHOD
         elif path == EVENTS and self._viewers >= MAX_VIEWERS:
-            answer = responses.TOO_MANY_VIEWERS
+            response = responses.TOO_MANY_VIEWERS
         elif path == EVENTS and method == "GET":
             await self._stream_events(receive, send)
             return
         else:
-            answer = await self._read(path)
-        await _send_start(send, answer.status, answer.header_items())
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+            response = await self._response(path)
+        await _send_start(send, response.status, response.header_items())
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
-    async def _read(self, path: str) -> Response:
-        """Return the answer of the route `path`; a bug in one is answered, and told."""
+    async def _response(self, path: str) -> Response:
+        """Return the response of the route `path`; a bug in it is logged, and is a 500."""
         try:
-            match path:
-                case "/":
-                    return page_answer()
-                case "/metrics":
-                    return responses.metrics_response(await self._metrics.read())
-                case "/health":
-                    return responses.health_response(self._sampler.snapshot())
-                case "/ready":
-                    return responses.ready_response(self._sampler.snapshot())
-                case "/live":
-                    return responses.ALIVE
-                case "/api/status":
-                    return responses.status_response(self._sampler.with_histories())
-                case _:
-                    return responses.NOT_FOUND
+            return await self._route(path)
         except Exception:
             log.exception("bug in the endpoint", path=path)
             return responses.FAILED
 
+    async def _route(self, path: str) -> Response:
+        if path == "/metrics":
+            return responses.metrics_response(await self._metrics.read())
+        match path:
+            case "/":
+                return page_response()
+            case "/health":
+                return responses.health_response(self._sampler.document())
+            case "/ready":
+                return responses.ready_response(self._sampler.document())
+            case "/live":
+                return responses.ALIVE
+            case "/api/status":
+                return responses.status_response(self._sampler.document_with_histories())
+        return responses.NOT_FOUND
+
     async def _stream_events(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Send the state, and then every sample, until the client leaves."""
+        """Send the state with its histories, then every sample, until the client leaves."""
         self._viewers += 1
         try:
             async with trio.open_nursery() as nursery:
@@ -116,7 +118,7 @@ class App:
         headers = {"content-type": "text/event-stream", **responses.COMMON_HEADERS}
         items = [(name.encode(), value.encode()) for name, value in headers.items()]
         await _send_start(send, responses.OK, items)
-        event = RECONNECT + responses.render_event(self._sampler.with_histories())
+        event = RECONNECT + responses.render_event(self._sampler.document_with_histories())
         while True:
             await send({"type": "http.response.body", "body": event, "more_body": True})
             await self._sampler.wait_sample()

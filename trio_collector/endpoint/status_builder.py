@@ -1,16 +1,17 @@
-"""From vitals, histories and gauges to a snapshot: what is told of this moment."""
+"""From the live state, the byte budget and the histories to the status document of a moment."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from trio_collector import __version__
+from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
-from trio_collector.endpoint.health import judge
+from trio_collector.endpoint.health import assess_health
 from trio_collector.endpoint.history import History, Ring
-from trio_collector.endpoint.totals import Totals
 from trio_collector.events import DataType, Stream
-from trio_collector.telemetry.live_state import LiveConnection, LiveState, LiveStream, StreamState
+from trio_collector.telemetry.live_state import LiveConnection, LiveState
 from trio_collector.telemetry.status_document import (
     SAMPLES,
     ConnectionStatus,
@@ -19,67 +20,59 @@ from trio_collector.telemetry.status_document import (
     StorageStatus,
     StreamStatus,
 )
+from trio_collector.telemetry.stream_state import LiveStream, StreamState
 
 # A rate is the mean of this many samples, so that the eye can follow it.
 RATE_SAMPLES = 5
 
 
-class Deployment(NamedTuple):
-    """What does not change while the collector runs."""
+class Sources(NamedTuple):
+    """What a status document is built from."""
 
+    live: LiveState
+    history: History
+    budget: ByteBudget
     storage: StorageSection
-    server: str = ""
+    server: str = ""  # names this machine
 
 
 def build_status(
-    live: LiveState,
-    history: History,
-    totals: Totals,
-    place: Deployment,
-    *,
-    now_us: int,
-    disk_total_bytes: int | None = None,
+    sources: Sources, now_us: int, disk_total_bytes: int | None = None
 ) -> StatusDocument:
     """Return the state of the collector at `now_us`, with its verdict, and without histories."""
-    snapshot = StatusDocument(
+    live, history = sources.live, sources.history
+    document = StatusDocument(
         version=__version__,
-        server=place.server,
+        server=sources.server,
         now_us=now_us,
         uptime_s=_age_s(live.started_us, now_us),
         is_draining=live.is_draining,
         connections=tuple(
             _connection(name, each, now_us) for name, each in live.connections.items()
         ),
-        streams=tuple(
-            _stream(name, each, live, history, now_us) for name, each in live.streams.items()
-        ),
-        storage=_storage(live, totals, place.storage, now_us, disk_total_bytes),
+        streams=tuple(_stream(name, each, sources, now_us) for name, each in live.streams.items()),
+        storage=_storage(sources, now_us, disk_total_bytes),
         rows_per_s=round(history.rates.recent(RATE_SAMPLES), 1),
-        messages_dropped=totals.rows_dropped,
+        messages_dropped=live.disk.rows_dropped,
         dropped_recently=history.dropped_recently,
         unparsed_rows=live.other_rows,
-        happenings=tuple(
-            RecentEventStatus(
-                each.subject, each.event, each.text, each.first_us, each.latest_us, each.times
-            )
-            for each in live.happenings()
-        ),
+        happenings=tuple(_recent_events(live)),
     )
-    return msgspec.structs.replace(snapshot, health=judge(snapshot))
+    return msgspec.structs.replace(document, health=assess_health(document))
 
 
 def with_histories(
-    snapshot: StatusDocument, history: History, samples: int = SAMPLES
+    document: StatusDocument, history: History, samples: int = SAMPLES
 ) -> StatusDocument:
-    """Return `snapshot` with the latest `samples` of everything."""
+    """Return `document` with the latest `samples` of everything."""
     streams = tuple(
         msgspec.structs.replace(each, history=_numbers(past.rates, samples))
         if (past := history.streams.get(_key(each)))
         else each
-        for each in snapshot.streams
+        for each in document.streams
     )
     return msgspec.structs.replace(
-        snapshot, streams=streams, history=_numbers(history.rates, samples)
+        document, streams=streams, history=_numbers(history.rates, samples)
     )
 
 
@@ -103,35 +96,34 @@ def _connection(name: str, live: LiveConnection, now_us: int) -> ConnectionStatu
     )
 
 
-def _stream(
-    name: Stream, each: LiveStream, live: LiveState, history: History, now_us: int
-) -> StreamStatus:
-    connection = live.connections[each.connection]
-    past = history.streams.get(name)
-    # What never had data is as old as the process.
-    silence_s = _age_s(each.latest_us or live.started_us, now_us)
+def _stream(name: Stream, live: LiveStream, sources: Sources, now_us: int) -> StreamStatus:
+    connection = sources.live.connections[live.connection]
+    past = sources.history.streams.get(name)
+    # A stream that never had data is as old as the process.
+    silence_s = _age_s(live.latest_us or sources.live.started_us, now_us)
     return StreamStatus(
         exchange=name.exchange,
         symbol=name.symbol,
         data_type=name.data_type,
-        connection=each.connection,
-        state=each.state,
-        was_subscribed=each.was_subscribed,
-        is_dead=_is_dead(each.state, silence_s, connection.data_timeout_s),
-        rows=each.rows,
+        connection=live.connection,
+        state=live.state,
+        was_subscribed=live.was_subscribed,
+        is_dead=_is_dead(live.state, silence_s, connection.data_timeout_s),
+        rows=live.rows,
         rows_per_s=round(past.rates.recent(RATE_SAMPLES), 1) if past else 0.0,
-        age_s=None if each.latest_us is None else round(silence_s, 1),
+        age_s=None if live.latest_us is None else round(silence_s, 1),
         lag_ms=round(past.lag_ms, 1) if past and past.lag_ms is not None else None,
-        gaps=each.gaps,
-        latest_gap_age_s=_age_of(each.latest_gap_us, now_us),
-        detail=_detail(each, connection),
+        gaps=live.gaps,
+        latest_gap_age_s=_age_of(live.latest_gap_us, now_us),
+        detail=_detail(live, connection),
     )
 
 
 def _is_dead(state: StreamState, silence_s: float, limit_s: float) -> bool:
-    """Return whether a stream has no data for too long.
+    """Return whether a stream has had no data for too long.
 
-    While a session carries it, that one knows what the stream is used to; else `limit_s` counts.
+    While a session carries the stream, the session decides, for it knows how often data comes;
+    without a session `limit_s` does.
     """
     if state in (StreamState.LIVE, StreamState.STALE):
         return state is StreamState.STALE
@@ -147,55 +139,44 @@ def _detail(stream: LiveStream, connection: LiveConnection) -> str:
     return ""
 
 
-def _storage(
-    live: LiveState,
-    totals: Totals,
-    storage: StorageSection,
-    now_us: int,
-    disk_total_bytes: int | None,
-) -> StorageStatus:
-    status = StorageStatus(
+def _storage(sources: Sources, now_us: int, disk_total_bytes: int | None) -> StorageStatus:
+    storage, disk, delivery = sources.storage, sources.live.disk, sources.live.delivery
+    return StorageStatus(
         mode=storage.mode,
-        inflight_bytes=totals.inflight_bytes,
+        inflight_bytes=sources.budget.used_bytes,
         max_inflight_bytes=storage.max_inflight_bytes,
-        rows_buffered=totals.rows_buffered,
-        journal_rows=totals.journal_rows,
-        files_sealed=totals.files_sealed,
-        rows_sealed=totals.rows_sealed,
-        disk_free_bytes=totals.disk_free_bytes or None,
+        rows_buffered=disk.rows_buffered,
+        journals=disk.open_journals,
+        journal_bytes=disk.journal_bytes,
+        journal_rows=disk.journal_rows,
+        waiting_seals=disk.waiting_seals,
+        files_sealed=disk.files_sealed,
+        rows_sealed=disk.rows_sealed,
+        is_disk_low=disk.is_low,
+        failing_streams=disk.failing_streams,
+        disk_error=disk.last_error,
+        disk_free_bytes=disk.free_bytes or None,
         disk_total_bytes=disk_total_bytes,
         min_free_bytes=storage.min_free_bytes,
-        spool_files=totals.spool_files,
-        spool_bytes=totals.spool_bytes,
-        uploads=totals.uploads,
-        upload_failures=totals.upload_failures,
-        uploaded_bytes=totals.uploaded_bytes,
+        spool_files=delivery.waiting_files,
+        spool_bytes=delivery.waiting_bytes,
+        spool_age_s=delivery.backlog_age_s(now_us / 1e6),
+        uploads=delivery.uploads,
+        upload_failures=delivery.upload_failures,
+        uploaded_bytes=delivery.uploaded_bytes,
+        delivery_error=delivery.last_error,
+        delivery_refusal=delivery.refusal,
+        is_store_down=delivery.is_store_down,
     )
-    if disk := live.disk:
-        status = msgspec.structs.replace(
-            status,
-            journals=disk.open_journals,
-            journal_bytes=disk.journal_bytes,
-            waiting_seals=disk.waiting_seals,
-            is_disk_low=disk.is_low,
-            failing_streams=disk.failing_streams,
-            disk_error=disk.last_error,
-        )
-    if delivery := live.delivery:
-        status = msgspec.structs.replace(
-            status,
-            spool_files=delivery.waiting_files,
-            spool_bytes=delivery.waiting_bytes,
-            spool_age_s=delivery.backlog_age_s(now_us / 1e6),
-            delivery_error=delivery.last_error,
-            delivery_refusal=delivery.refusal,
-            is_store_down=delivery.is_store_down,
-        )
-    return status
+
+
+def _recent_events(live: LiveState) -> Iterator[RecentEventStatus]:
+    for each in live.recent_events:
+        yield RecentEventStatus(**msgspec.structs.asdict(each))
 
 
 def _age_s(since_us: int, now_us: int) -> float:
-    """Return the seconds since; never less than 0, whatever is done to the clock."""
+    """Return the seconds since `since_us`; never less than 0, even if the clock was set back."""
     return max(0.0, (now_us - since_us) / 1e6)
 
 

@@ -1,6 +1,9 @@
-"""Logging: lines for people or machines, without secrets, repeated conditions counted.
+"""The log: one line per event, for a person or a machine, without secrets, repetitions counted.
 
-    log call ─▶ setup (fields, redaction) ─▶ repeats ─▶ queue ─▶ a thread: stderr, daily_files
+    log call ─▶ structlog ─▶ LogQueue: repeats ─▶ rendering (setup), redaction ─▶ a bounded queue
+                                                                                       │
+                                               stderr, daily_files ◀── a thread ◀──────┘
 
-Only the command line sets it up; everybody else asks structlog for a logger.
+Doors: `setup` for the commands, `redaction.secret_values` beside it. Everybody else asks structlog
+for a logger and logs a fixed phrase with fields.
 """

@@ -1,8 +1,8 @@
 """Log files: one for each UTC day, `trio_collector-2026-11-22.log`, removed when they are old.
 
-Lines are appended whole, so a restart goes on in the file of the day, and two processes may share a
-folder. A file that cannot be written takes nothing else down: its lines are counted, the trouble is
-logged once (standard error has every line, too), and each further line is another try.
+Lines are appended whole, so a restart continues the file of the day, and two processes may share a
+folder. A file that cannot be written affects nothing else: its lines are counted as lost, the error
+is logged once (standard error has every line, too), and each further line is another attempt.
 """
 
 import os
@@ -28,9 +28,9 @@ def _day_of(name: str) -> date | None:
 
 
 def plan_removals(names: Iterable[str], today: date, retention_days: int) -> list[str]:
-    """Return those of `names` that are log files, and whose day ended `retention_days` ago.
+    """Return those of `names` that are log files of more than `retention_days` days ago.
 
-    With 1, the files of today and yesterday stay. 0 keeps all.
+    With 1, the files of today and yesterday are kept. 0 keeps all.
     """
     if retention_days == 0:
         return []
@@ -39,13 +39,13 @@ def plan_removals(names: Iterable[str], today: date, retention_days: int) -> lis
 
 
 def write_all(descriptor: int, line: bytes) -> None:
-    """Write the whole of `line`; raises OSError, of which a part may have been written before."""
+    """Write the whole of `line`; raises OSError, after which a part of it may be written."""
     while line:
         line = line[os.write(descriptor, line) :]
 
 
 class DailyFile:
-    """The log file of the day of the line that is written; `report` is told of trouble, once."""
+    """The log file of the current day; `report` is called with the first of several errors."""
 
     def __init__(
         self, folder: Path, retention_days: int, report: Callable[[Path, OSError], None]
@@ -58,13 +58,13 @@ class DailyFile:
         self._is_failing = False
 
     def write(self, line: str, created_s: float) -> bool:
-        """Append `line` to the file of the day of `created_s`; False if that did not work."""
+        """Append `line` to the file of the day of `created_s`, Unix time; False if it is lost."""
         day = datetime.fromtimestamp(created_s, UTC).date()
-        # A line of a moment ago may come after midnight's first; it needs no file of its own.
+        # A line from just before midnight may come after the first of the new day: same file.
         day = max(day, self._day or day)
         try:
             descriptor = self._open(day)
-            # What failed may have left half a line.
+            # The failed attempt may have left half a line.
             start = "\n" if self._is_failing else ""
             write_all(descriptor, f"{start}{line}\n".encode(errors="backslashreplace"))
         except OSError as exc:
@@ -77,10 +77,7 @@ class DailyFile:
         return True
 
     def open(self, now_s: float) -> None:
-        """Open the file of today, so that what is wrong with the folder shows at once.
-
-        Raises OSError.
-        """
+        """Open the file of the day, so that a wrong folder shows at the start; raises OSError."""
         self._open(datetime.fromtimestamp(now_s, UTC).date())
 
     def close(self) -> None:
@@ -94,13 +91,13 @@ class DailyFile:
             self.close()
             self._folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            # Logs are for the operator's group, and for nobody else.
+            # Readable for the operator's group, and for nobody else.
             self._descriptor = os.open(self._folder / file_name(day), flags, 0o640)
             self._day = day
             self._remove_old(day)
         return self._descriptor
 
     def _remove_old(self, today: date) -> None:
-        names = os.listdir(self._folder)  # noqa: PTH208 - names are what the plan is about
+        names = os.listdir(self._folder)  # noqa: PTH208 - the plan takes names, not paths
         for name in plan_removals(names, today, self._retention_days):
             (self._folder / name).unlink(missing_ok=True)

@@ -1,11 +1,11 @@
-"""Log lines are rendered where they arise and written by a thread: a terminal, pipe or disk that
-takes nothing keeps no event loop waiting.
+"""The log queue: lines are rendered by the caller and written by a thread, so that a terminal, pipe
+or disk that is stuck does not block the event loop.
 
     loggers ─▶ LogQueue: repeats, rendering ─▶ at most 10,000 lines ─▶ thread ─▶ stream, file
 
-When the lines that wait are too many, new ones are counted and dropped, and a WARNING says so when
-there is room again. The thread touches no lock of Python's own streams: at the exit of a process
-whose standard error is stuck, that would end in a crash instead of an exit.
+When the queue is full, new lines are counted and dropped, and a WARNING says how many once it is
+half empty. The thread takes no lock of Python's own streams: the exit of a process whose standard
+error is stuck would end in a crash.
 """
 
 import contextlib
@@ -24,26 +24,26 @@ from trio_collector.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-# A burst of 10,000 lines of 300 bytes is 3 MB, and more than a minute of the noisiest log seen.
+# 10,000 lines of 300 bytes are 3 MB, and more than a minute of the noisiest log seen.
 MAX_LINES = 10_000
-# How long an exit waits for a stream that takes nothing.
+# How long an exit waits for a stream that is stuck.
 CLOSE_S = 2.0
 
 
 class Sink(Protocol):
-    """Where lines end. Only the thread calls it."""
+    """Where lines are written to. The thread alone calls it."""
 
     def write(self, line: str, created_s: float) -> bool:
-        """Write `line` of the time `created_s`, with a line's end; False if it is lost."""
+        """Write `line`, created at Unix time `created_s`, and a line break; False if it is lost."""
         ...
 
     def close(self) -> None:
-        """Give back what is open."""
+        """Close what is open."""
         ...
 
 
 class Target(NamedTuple):
-    """A sink, and how lines look there; `name` is what the metric of lost lines calls it."""
+    """A sink and the format of its lines; `name` is its label in the metric of lost lines."""
 
     name: str
     sink: Sink
@@ -51,7 +51,7 @@ class Target(NamedTuple):
 
 
 class StreamSink:
-    """A stream such as standard error, past its buffer and locks if it is a real file."""
+    """A stream such as standard error; a real file is written without its buffer and locks."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -75,7 +75,7 @@ class StreamSink:
 
 
 def _duplicate(stream: TextIO) -> int | None:
-    """Return an own descriptor of `stream`: the old number may stand for a data file one day."""
+    """Return a new descriptor of `stream`: the old number may be reused for a data file."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.dup(stream.fileno())
     return None
@@ -87,20 +87,20 @@ class _Line(NamedTuple):
 
 
 class _Writer(logging.handlers.QueueListener):
-    """The thread."""
+    """The thread that writes."""
 
     def __init__(self, lines: "queue.Queue[_Line]", targets: Sequence[Target]) -> None:
         super().__init__(lines)
         self._targets = targets
 
-    def handle(self, line: _Line) -> None:  # type: ignore[override]  # ours are rendered already
+    def handle(self, line: _Line) -> None:  # type: ignore[override]  # the queue holds rendered lines, not records
         for target, text in zip(self._targets, line.texts, strict=True):
             if not target.sink.write(text, line.created_s):
                 metrics.log_lines_dropped.labels(target.name).inc()
 
 
 class LogQueue(logging.handlers.QueueHandler):
-    """The one handler: everything that is logged goes through it."""
+    """The one log handler of the process."""
 
     def __init__(self, targets: Sequence[Target], max_lines: int = MAX_LINES) -> None:
         self._lines: queue.Queue[_Line] = queue.Queue(max_lines)
@@ -115,11 +115,11 @@ class LogQueue(logging.handlers.QueueHandler):
         self._writer.start()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return `record` as it is; it stays in this process."""
+        """Return `record` unchanged, because it does not leave this process."""
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Render what `Repeats` lets through; the caller holds this handler's lock."""
+        """Queue the records that `Repeats` admits; the caller holds this handler's lock."""
         for admitted in self._repeats.admit(record):
             self._put(admitted)
 
@@ -143,12 +143,12 @@ class LogQueue(logging.handlers.QueueHandler):
             )
 
     def close(self) -> None:
-        """Write what is left, for at most CLOSE_S, and end the thread."""
+        """Write the remaining lines, for at most CLOSE_S, and end the thread."""
         if self._is_open:
             self._is_open = False
             for count in self._repeats.take_counts():
                 self._put(count)
-            # A thread that hangs in a write is left alone: it ends with the process.
+            # A thread that hangs in a write is abandoned; it ends with the process.
             if self.wait_written():
                 self._writer.stop()
                 for target in self._targets:

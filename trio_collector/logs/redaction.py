@@ -1,11 +1,11 @@
-"""Secrets are taken out of log lines, at the last moment: from the finished text.
+"""Redaction: secrets are removed from log lines at the last moment, from the finished text.
 
-Whatever a line is made of (fields, an exception's message, its traceback, a library's words) is text
-in the end, so nothing goes around this. Three nets, each for what slips through the others:
+Everything that a line is made of (fields, an exception's message, its traceback, a library's words)
+is text in the end, so nothing bypasses this. Three filters, each for what passes the others:
 
-* values that are known to be secret, such as the key in `$AWS_SECRET_KEY`, wherever they stand;
-* fields whose name says it, such as `token=...`, before the line is rendered;
-* shapes that only secrets have: private keys, JWTs, signatures in URLs, `Authorization`.
+* values that are known to be secret, such as the key in `$AWS_SECRET_KEY`, wherever they occur;
+* fields that are secret by their name, such as `token=...`, before the line is rendered;
+* patterns that only secrets match: private keys, JWTs, signatures in URLs, `Authorization`.
 """
 
 import json
@@ -17,7 +17,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 REDACTED = "[redacted]"
 
-# A shorter value is more likely a word than a secret, and would be cut out of every line.
+# A shorter value is more likely a word than a secret, and would be removed from every line.
 MIN_SECRET_CHARS = 8
 
 _NAMES = re.compile(
@@ -25,7 +25,7 @@ _NAMES = re.compile(
     r"|(api|access|private)_?key",
     re.IGNORECASE,
 )
-_SHAPES = (
+_PATTERNS = (
     re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL
     ),
@@ -44,8 +44,8 @@ _SHAPES = (
 def secret_values(environ: Mapping[str, str]) -> set[str]:
     """Return the values in `environ` that are secret by their variable's name.
 
-    A variable whose name ends in `_FILE` names a file and is none. A value of several lines, such as
-    a private key, is taken line by line too, for part of it may be quoted.
+    A variable whose name ends in `_FILE` holds a path, not a secret. Of a value of several lines,
+    such as a private key, each line is a secret, too: a message may quote a part of it.
     """
     found: set[str] = set()
     for name, value in environ.items():
@@ -56,7 +56,7 @@ def secret_values(environ: Mapping[str, str]) -> set[str]:
 
 
 def redact_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Replace the values of fields whose name says that they are secret, at any depth."""
+    """Replace the values of fields that are secret by their name, at any depth."""
     return {name: _redacted(name, value) for name, value in event_dict.items()}
 
 
@@ -69,21 +69,21 @@ def _redacted(name: str, value: Any) -> Any:
 
 
 class Redactor:
-    """Takes known secrets, and what can only be one, out of finished lines."""
+    """Removes known secrets, and what matches a secret's pattern, from finished lines."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-        # The longest first, so that no secret is cut in two by one that it contains.
+        # The longest first: a secret may contain another.
         known = sorted(map(re.escape, spellings), key=len, reverse=True)
-        self._shapes = (*((re.compile("|".join(known)),) if known else ()), *_SHAPES)
+        self._patterns = (*((re.compile("|".join(known)),) if known else ()), *_PATTERNS)
 
     def __call__(self, _logger: WrappedLogger, _method: str, line: str) -> str:
-        for shape in self._shapes:
-            line = shape.sub(REDACTED, line)
+        for pattern in self._patterns:
+            line = pattern.sub(REDACTED, line)
         return line
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return `secret` as a line may spell it: as it is, in JSON, and by repr()."""
+    """Return the spellings of `secret` in a line: plain, in JSON, and by repr()."""
     as_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     return {secret, *as_json, repr(secret)[1:-1], json.dumps(repr(secret))[2:-2]}

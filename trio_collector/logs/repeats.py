@@ -1,14 +1,14 @@
 """A condition that repeats is logged once, then as a count.
 
-A condition is an event at WARNING or above: its logger, level and phrase, and those fields that say
-what it is about (`IDENTITY`); other fields, such as counts, are measures of it. Whoever sees it
-first sees it at once. What follows within a minute is counted, and when the minute ends the latest
-of them is logged with `repeated=N`; that line opens the next minute. A condition that stays costs
-one line a minute; one that is over for a minute is forgotten.
+A condition is an event at WARNING or above: its logger, level and phrase, and those fields that tell
+what it is about (`IDENTITY`); other fields, such as counts, are measures of it. Its first record is
+written at once. Records that follow within a minute are counted, and when the minute ends the latest
+of them is written with `repeated=N`; that line opens the next minute. A condition that lasts costs
+one line a minute; one that has not occurred for a minute is forgotten.
 
 * INFO is never held back: each one is something that was finished.
 * A traceback is part of the condition, word for word. Two different bugs never count as one.
-* At most `limit` conditions are remembered; the oldest makes room, and its count is logged then.
+* At most `limit` conditions are remembered; the oldest makes room, and its count is written then.
 * Time is that of the records. If the clock was set back, open minutes end.
 """
 
@@ -47,7 +47,7 @@ Condition = tuple[object, ...]
 
 
 class _Minute(msgspec.Struct):
-    """What came of a condition since `opened_s`: the latest record, and how many were held back."""
+    """A condition since `opened_s`: its latest record, and how many were held back."""
 
     opened_s: float
     latest: logging.LogRecord
@@ -66,7 +66,7 @@ class Repeats:
         self._minutes: OrderedDict[Condition, _Minute] = OrderedDict()
 
     def admit(self, record: logging.LogRecord) -> list[logging.LogRecord]:
-        """Return what is to be written now: counts that are due, then `record` if it is no repetition."""
+        """Return the records to write now: counts that are due, and `record` if it is no repetition."""
         due = list(self._end_minutes(record.created))
         if record.levelno < logging.WARNING:
             return [*due, record]
@@ -81,7 +81,7 @@ class Repeats:
         return [*due, record]
 
     def take_counts(self) -> list[logging.LogRecord]:
-        """Return the counts of all open minutes and forget the conditions, as at an end."""
+        """Return the counts of all open minutes, and forget all conditions."""
         minutes = self._minutes.values()
         counts = [_count(each, each.latest.created) for each in minutes if each.repeated]
         self._minutes.clear()
@@ -123,12 +123,12 @@ def _traceback_digest(record: logging.LogRecord) -> bytes | None:
         text = "".join(traceback.format_exception(record.exc_info[1]))
     else:
         text = None
-    # A digest, because tracebacks are long and this is kept for a minute.
+    # A digest, because tracebacks are long and are kept for a minute.
     return text and blake2b(text.encode(errors="replace"), digest_size=16).digest()
 
 
 def _count(minute: _Minute, now_s: float) -> logging.LogRecord:
-    """Return the latest record of `minute`, as of now, with how many it stands for."""
+    """Return the latest record of `minute`, with the time `now_s` and the count."""
     record = copy.copy(minute.latest)
     record.created = now_s
     record.exc_info = None  # the same traceback was written when the condition began

@@ -1,19 +1,19 @@
-"""Logging, set up once: one line per event to standard error, for a person or for a machine.
+"""Logging, set up once: levels, formats and the one handler that everything passes.
 
 Every module has `log = structlog.get_logger(__name__)` and logs a fixed phrase with fields beside
-it. structlog hands its events to the standard library's logging, where those of the libraries
-(trio-websocket, httpx, botocore, hypercorn) are as well, so that one handler treats them all alike:
-what repeats is counted (`repeats.py`), secrets are taken out (`redaction.py`), and a thread writes
-the lines (`logqueue.py`) to the stream and, if wanted, to daily files (`logfile.py`).
+it. structlog hands its events to the standard library's logging, as the libraries do with theirs
+(trio-websocket, httpx, botocore, hypercorn), so that one handler treats all of them alike:
+repetitions are counted (`repeats.py`), secrets are removed (`redaction.py`), and a thread writes the
+lines (`queue.py`) to the stream and, if configured, to daily files (`daily_files.py`).
 
-Only this package speaks below WARNING. The libraries never do, whatever LOG_LEVEL says: at DEBUG
+Only this package logs below WARNING. The libraries never do, whatever LOG_LEVEL says: at DEBUG
 botocore logs the session token, at INFO httpx logs whole URLs.
 """
 
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO, cast
@@ -37,21 +37,21 @@ LEVELS = {
 }
 
 _OURS = "trio_collector"
-# They are set apart from the root logger, so that not even a library that lowers it can.
+# Their levels are set one by one, so that lowering the root logger does not lower them.
 _SECRETIVE = ("botocore", "httpcore", "httpx", "urllib3")
 
 log = structlog.get_logger(__name__)
 
 
 class LogFiles(NamedTuple):
-    """Where log files go, and how many days after their own they are removed; 0 keeps them."""
+    """The folder of the log files, and after how many days they are removed; 0 keeps them."""
 
     folder: Path
     retention_days: int
 
 
 def log_level(environ: Mapping[str, str]) -> int:
-    """Return the level that $LOG_LEVEL names, INFO where it is not set; raises ConfigError."""
+    """Return the level that $LOG_LEVEL names, INFO if it is not set; raises ConfigError."""
     name = environ.get("LOG_LEVEL") or "info"
     if name.lower() not in LEVELS:
         fault = f"unknown level {name!r}; choose one of {', '.join(LEVELS)}"
@@ -70,16 +70,19 @@ def configure_logging(
     """Send every log event from `level` up to `stream`, or to standard error, and to `files`.
 
     "console" is for a person, "json" for a machine; "auto" is "console" on a terminal. `secrets` are
-    texts that no line may hold. Raises ConfigError if `files` cannot be written. Calling it again
-    replaces what an earlier call set up, once its lines are written.
+    texts that no line may contain. Raises ConfigError if `files` cannot be written. A further call
+    replaces the set-up of an earlier one, after the lines of that one are written.
     """
-    stream = stream or sys.stderr
-    redactor = Redactor(secrets)
-    formatter = _formatter(log_format, is_terminal=stream.isatty(), redactor=redactor)
-    targets = [Target("stream", StreamSink(stream), formatter)]
-    if files is not None:
-        formatter = _formatter(log_format, is_terminal=False, redactor=redactor)
-        targets.append(Target("file", _open_files(files), formatter))
+    targets = list(_targets(stream or sys.stderr, log_format, files, Redactor(secrets)))
+    _configure_structlog()
+    lowest = max(level, logging.WARNING)
+    logging.basicConfig(handlers=[LogQueue(targets)], level=lowest, force=True)
+    for library in _SECRETIVE:
+        logging.getLogger(library).setLevel(lowest)
+    logging.getLogger(_OURS).setLevel(level)
+
+
+def _configure_structlog() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -90,11 +93,16 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    lowest = max(level, logging.WARNING)
-    logging.basicConfig(handlers=[LogQueue(targets)], level=lowest, force=True)
-    for library in _SECRETIVE:
-        logging.getLogger(library).setLevel(lowest)
-    logging.getLogger(_OURS).setLevel(level)
+
+
+def _targets(
+    stream: TextIO, log_format: LogFormat, files: LogFiles | None, redactor: Redactor
+) -> Iterator[Target]:
+    formatter = _formatter(log_format, is_terminal=stream.isatty(), redactor=redactor)
+    yield Target("stream", StreamSink(stream), formatter)
+    if files is not None:
+        formatter = _formatter(log_format, is_terminal=False, redactor=redactor)
+        yield Target("file", _open_files(files), formatter)
 
 
 def flush_logging(limit_s: float = CLOSE_S) -> bool:
@@ -132,7 +140,7 @@ def _formatter(
 ) -> logging.Formatter:
     renderer: Processor
     if log_format == "json" or (log_format == "auto" and not is_terminal):
-        # The standard library's encoder takes any value; what it does not know it gets by repr().
+        # The standard library's encoder; values that JSON does not have are rendered by repr().
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(
@@ -143,14 +151,14 @@ def _formatter(
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         redact_fields,
         renderer,
-        # What it is given is the renderer's text, which structlog's types do not foresee.
+        # It receives the renderer's text; structlog's types know processors of events alone.
         cast("Processor", redactor),
     ]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=processors)
 
 
 def _order(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Put the time, which is the record's, the level and the phrase before the fields."""
+    """Put the record's time, the level and the phrase before the fields."""
     created = datetime.fromtimestamp(event_dict["_record"].created, UTC)
     return {
         "timestamp": created.isoformat(timespec="microseconds").replace("+00:00", "Z"),

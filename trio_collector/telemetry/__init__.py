@@ -1,7 +1,8 @@
-"""What the collector tells of itself while it runs.
+"""What the collector shows of itself while it runs.
 
-    stages ─▶ metrics (Prometheus) ─────▶ /metrics, minute_line
-          └─▶ live_state (streams now) ──▶ endpoint ─▶ status_document ─▶ page, `status`
+    stages ─▶ metrics (Prometheus) ──────────────▶ /metrics, and minute_line for the log
+          └─▶ live_state: stream_state, ─────────▶ endpoint ─▶ status_document ─▶ page, `status`
+              storage_state, recent_events
 
-Every stage may write here; nobody here knows a stage.
+`loop_lag` measures the event loop itself. Every stage may write here; nothing here imports a stage.
 """

@@ -1,64 +1,32 @@
-"""What the collector is doing right now: the live state of its connections and streams.
+"""What the collector is doing right now: the one place where the stages put it and from which the
+endpoint reads it.
 
-Plain fields that are changed in place. Feeds tell it what happens, with one cheap call for each
-batch; whoever shows it only reads. Counts never go down, so that readers may sample them at any
-rate. Times are microseconds since the Unix epoch.
+Feeds report connections and streams here, with one cheap call for each batch; writer and uploader
+keep `disk` and `delivery` up to date themselves. Everything is plain fields that are changed in
+place. Counts never go down, so that readers may sample them at any rate. Times are microseconds
+since the Unix epoch.
 
-A stream is in one state, and the ledger's words lead from one to the next:
-
-    waiting ──subscribed──▶ subscribed ──data──▶ live ──stale──▶ stale ──data──▶ live
-    any ──rejected──▶ refused      any ──end of its session──▶ down, or stopped
-
-An end concerns all streams of a connection. It is ignored where a newer session has begun, and by
-streams that another connection carries as well.
+The end of a session concerns all streams of its connection. It is ignored where a newer session
+has begun, and by streams that another connection carries as well.
 """
 
-import enum
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from trio_collector.events import Batch, Stream
 from trio_collector.ledger import LedgerEvent
-
-# What the list of happenings holds at most; the oldest leave first.
-MAX_RECENT_EVENTS = 200
-
-
-class StreamState(enum.StrEnum):
-    """How a stream is."""
-
-    WAITING = "waiting"  # no session has asked for it yet
-    SUBSCRIBED = "subscribed"  # granted; no data yet in this session
-    LIVE = "live"
-    STALE = "stale"  # the session is open, and there was no data for longer than allowed
-    REFUSED = "refused"  # the exchange refused the subscription
-    DOWN = "down"  # its session has ended, another one follows
-    STOPPED = "stopped"  # the collector was asked to stop
-
-
-class LiveStream(msgspec.Struct, eq=False):
-    """What is known of one stream."""
-
-    connection: str
-    state: StreamState = StreamState.WAITING
-    was_subscribed: bool = False
-    rows: int = 0
-    latest_us: int | None = None  # arrival of the latest row
-    lag_us: int = 0  # from the exchange's clock to ours, summed over `lag_batches` batches
-    lag_batches: int = 0
-    gaps: int = 0
-    latest_gap_us: int | None = None
-    refusal: str = ""  # why the exchange refused it
+from trio_collector.telemetry.recent_events import RecentEvents, render_ledger_event
+from trio_collector.telemetry.storage_state import DeliveryState, DiskState
+from trio_collector.telemetry.stream_state import LiveStream
 
 
 class LiveConnection(msgspec.Struct, eq=False):
-    """What is known of one connection."""
+    """One connection."""
 
     streams: tuple[Stream, ...]
-    data_timeout_s: float  # a stream that nobody carries is dead after that
+    data_timeout_s: float  # a stream that no session carries is dead after that
     is_up: bool = False
     session: int = 0  # the number of the latest one
     since_us: int = 0  # when it went up or down
@@ -66,19 +34,8 @@ class LiveConnection(msgspec.Struct, eq=False):
     detail: str = ""
 
 
-class RecentEvent(msgspec.Struct, eq=False):
-    """Something that happened to `subject`, `times` times since `first_us`."""
-
-    subject: str
-    event: str
-    text: str
-    first_us: int
-    latest_us: int
-    times: int = 1
-
-
 class PlannedConnection(Protocol):
-    """A connection before it is one."""
+    """A connection before its first session."""
 
     @property
     def names(self) -> Iterable[str]: ...
@@ -88,41 +45,8 @@ class PlannedConnection(Protocol):
     def data_timeout_s(self) -> float: ...
 
 
-class WriterStatus(Protocol):
-    """How the writer gets on with its disk; the writer keeps it."""
-
-    @property
-    def is_low(self) -> bool: ...
-    @property
-    def failing_streams(self) -> int: ...
-    @property
-    def last_error(self) -> str | None: ...
-    @property
-    def open_journals(self) -> int: ...
-    @property
-    def journal_bytes(self) -> int: ...
-    @property
-    def waiting_seals(self) -> int: ...
-
-
-class DeliveryStatus(Protocol):
-    """How delivery gets on; the uploader keeps it."""
-
-    @property
-    def waiting_files(self) -> int: ...
-    @property
-    def waiting_bytes(self) -> int: ...
-    @property
-    def last_error(self) -> str | None: ...
-    @property
-    def refusal(self) -> str | None: ...
-    @property
-    def is_store_down(self) -> bool: ...
-    def backlog_age_s(self, now_s: float) -> float: ...
-
-
 class LiveState:
-    """The live state of the collector."""
+    """The live state of the whole collector."""
 
     def __init__(self) -> None:
         self.started_us = 0
@@ -130,14 +54,14 @@ class LiveState:
         self.is_draining = False
         self.streams: dict[Stream, LiveStream] = {}
         self.connections: dict[str, LiveConnection] = {}
-        self.other_rows = 0  # rows of no stream that is asked for: unparsed ones
-        self.disk: WriterStatus | None = None
-        self.delivery: DeliveryStatus | None = None
+        self.other_rows = 0  # rows of streams that are not subscribed to: unparsed ones
+        self.disk = DiskState()
+        self.delivery = DeliveryState()
+        self.recent_events = RecentEvents()
         self._carriers: dict[Stream, list[LiveConnection]] = {}
-        self._happenings: OrderedDict[tuple[str, str], RecentEvent] = OrderedDict()
 
     def start(self, connections: Iterable[PlannedConnection], at_us: int) -> None:
-        """Take note of the connections that there are going to be."""
+        """Add the planned connections and their streams."""
         self.started_us = at_us
         for each in connections:
             for name in each.names:
@@ -151,109 +75,46 @@ class LiveState:
             self._carriers.setdefault(stream, []).append(live)
 
     def received(self, batch: Batch) -> None:
-        """Take note of rows that are on their way to the writer."""
+        """Count rows that are on their way to the writer."""
         stream = self.streams.get(batch.stream)
         if stream is None:
             self.other_rows += batch.rows
-            return
-        stream.rows += len(batch.frames)
-        stream.latest_us = batch.received_us
-        stream.state = StreamState.LIVE
-        sent_us = batch.exchange_us[-1]
-        if sent_us is not None:
-            stream.lag_us += batch.received_us - sent_us
-            stream.lag_batches += 1
+        else:
+            stream.received(batch)
 
     def connected(self, connection: str, session: int, at_us: int) -> None:
-        """Take note that a session is open."""
+        """A session is open."""
         live = self.connections.get(connection)
         if live is None:
             return
         live.is_up, live.session, live.since_us = True, session, at_us
         if live.reason:
-            self.happened(connection, "connected", at_us, f"session {session}")
+            self.recent_events.add(connection, "connected", at_us, f"session {session}")
         live.reason = live.detail = ""
 
     def noted(
         self, stream: Stream, event: LedgerEvent, at_us: int, fields: Mapping[str, object]
     ) -> None:
-        """Take note of a ledger row of a session."""
+        """A session has written a ledger row."""
         live = self.streams.get(stream)
         if live is None:
             return
-        if event is LedgerEvent.SUBSCRIBED:
-            live.was_subscribed = True
-            live.refusal = ""
-        if event is LedgerEvent.GAP:
-            live.gaps += 1
-            live.latest_gap_us = at_us
-        if event is LedgerEvent.REJECTED:
-            live.refusal = str(fields.get("reason", ""))
-        if event in _LEADS_TO and not (event is LedgerEvent.SUBSCRIBED and _has_data(live)):
-            live.state = _LEADS_TO[event]
-        if event in _TOLD:
-            self.happened(" ".join(stream), event, at_us, _words(event, fields))
+        live.noted(event, at_us, fields)
+        text = render_ledger_event(event, fields)
+        if text is not None:
+            self.recent_events.add(" ".join(stream), event, at_us, text)
 
     def ended(self, connection: str, session: int, at_us: int, *, reason: str, detail: str) -> None:
-        """Take note that a session is over, also of one that was never open."""
+        """A session is over, or could not be opened."""
         live = self.connections.get(connection)
         if live is None or session < live.session:
             return
         live.is_up, live.session, live.since_us = False, session, at_us
         live.reason, live.detail = reason, detail
         is_stop = reason == "stopped"
-        for name in live.streams:
-            stream = self.streams[name]
-            is_carried = any(each.is_up for each in self._carriers[name])
-            if stream.state is not StreamState.REFUSED and not is_carried:
-                stream.state = StreamState.STOPPED if is_stop else StreamState.DOWN
+        for stream in live.streams:
+            if not any(each.is_up for each in self._carriers[stream]):
+                self.streams[stream].session_ended(is_stop=is_stop)
         if not is_stop:
-            self.happened(connection, "disconnected", at_us, f"{reason}: {detail}".rstrip(": "))
-
-    def happened(self, subject: str, event: str, at_us: int, text: str) -> None:
-        """Put something on the list; what happens to a subject again and again is one line."""
-        happening = self._happenings.get((subject, event))
-        if happening is None:
-            happening = RecentEvent(subject, event, text, at_us, at_us)
-            self._happenings[subject, event] = happening
-        else:
-            happening.text, happening.latest_us = text, at_us
-            happening.times += 1
-            self._happenings.move_to_end((subject, event))
-        while len(self._happenings) > MAX_RECENT_EVENTS:
-            self._happenings.popitem(last=False)
-
-    def happenings(self) -> Iterator[RecentEvent]:
-        """Yield what is on the list, the latest first."""
-        return reversed(self._happenings.values())
-
-
-_LEADS_TO = {
-    LedgerEvent.SUBSCRIBED: StreamState.SUBSCRIBED,
-    LedgerEvent.LIVE: StreamState.LIVE,
-    LedgerEvent.STALE: StreamState.STALE,
-    LedgerEvent.REJECTED: StreamState.REFUSED,
-}
-# What a person would want to hear of, and in which words. An end is told once for its connection,
-# see `ended`.
-_TOLD = {
-    LedgerEvent.GAP: "expected {expected}, got {got}",
-    LedgerEvent.DUPLICATE: "latest {latest}, got {got}",
-    LedgerEvent.STALE: "no data for {limit_s:g} s",
-    LedgerEvent.BREAKER: "most frames could not be read",
-    LedgerEvent.REJECTED: "{reason}",
-}
-
-
-def _has_data(live: LiveStream) -> bool:
-    """Return whether data has come already: some exchanges acknowledge after it."""
-    return live.state is StreamState.LIVE
-
-
-def _words(event: LedgerEvent, fields: Mapping[str, object]) -> str:
-    try:
-        text = _TOLD[event].format_map(fields)
-    except (KeyError, ValueError, TypeError):  # the ledger may say less, or more, one day
-        return ", ".join(f"{name} {value}" for name, value in fields.items())
-    missing = fields.get("missing")
-    return text if missing is None else f"{text}, {missing} missing"
+            text = f"{reason}: {detail}".rstrip(": ")
+            self.recent_events.add(connection, "disconnected", at_us, text)

@@ -1,10 +1,10 @@
-"""How late the event loop wakes a sleeper: measured all the time, and told when it stood still.
+"""Event loop lag: how late the loop wakes a sleeping task, measured all the time.
 
-Everything waits in one loop, so whatever keeps it from turning (too little CPU, a call that blocks)
-is late for all at once: timestamps, pongs, the endpoint. Lateness is a histogram; a stall, rare and
-long, would drown in it and is counted and logged by itself.
+Everything waits in one loop, so what holds it up (too little CPU, a call that blocks) delays
+everything at once: timestamps, pongs, the endpoint. Lag is a histogram; a stall, rare and long,
+would be invisible in it and is counted and logged by itself.
 
-A machine that was suspended has not stalled: the loop's clock stands still with it.
+A machine that was suspended has not stalled: the loop's clock stands still meanwhile.
 """
 
 import structlog
@@ -20,7 +20,7 @@ STALL_S = 0.25
 
 
 async def watch_loop_lag() -> None:
-    """Measure until cancelled how late the loop wakes a task that sleeps."""
+    """Measure until cancelled how late the loop wakes a sleeping task."""
     while True:
         due = trio.current_time() + PROBE_S
         await trio.sleep_until(due)

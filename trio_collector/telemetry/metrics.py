@@ -1,8 +1,8 @@
-"""Every metric, declared once. Names and labels that the Rust collector had are kept.
+"""Every metric, declared once. Names and labels of the Rust collector are kept.
 
-Counted per batch, after success; whatever is dropped is counted with a reason. `preset` creates
-every label value that the configuration implies, so that a counter that has not moved reads 0
-instead of being absent.
+Stages count per batch, after success; dropped rows are counted with a reason. `preset` creates every
+series that the configuration implies, so that a counter that has not moved reads 0 instead of being
+absent.
 """
 
 import collections
@@ -23,8 +23,8 @@ from trio_collector.events import DataType, Stream
 
 REGISTRY = CollectorRegistry()
 
-# A `_created` series beside each counter would make /metrics half as long again, and nobody asks
-# for it: when the process started is a metric of its own.
+# A `_created` series beside each counter would make /metrics half as long again, and is not needed:
+# the start of the process is a metric of its own.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
 
 MARKET = ("exchange", "symbol")
@@ -140,40 +140,48 @@ loop_lag_seconds = Histogram(
 loop_stalls = _counter("loop_stalls_total", "Times the event loop stood still for 0.25 s or more")
 
 
+_OF_MARKETS = (
+    websocket_connected,
+    websocket_reconnects,
+    last_message,
+    message_timeouts,
+    pings_sent,
+    pongs_received,
+    parquet_files_rotated,
+)
+_OF_EXCHANGES = (
+    unparsed,
+    circuit_breaks,
+    latency_ms,
+    messages_repeated,
+    book_failures,
+    unknown_kinds,
+    unknown_fields,
+    mix_shift,
+)
+
+
 def preset(streams: Iterable[Stream], reasons: Iterable[str]) -> None:
     """Create every series of `streams` and of the ends of sessions, at 0."""
     reasons = tuple(reasons)
-    for exchange, symbol, data_type in streams:
-        messages_received.labels(exchange, symbol, data_type)
-        gaps.labels(exchange, symbol, data_type)
-        for per_market in (
-            websocket_connected,
-            websocket_reconnects,
-            last_message,
-            message_timeouts,
-            pings_sent,
-            pongs_received,
-            parquet_files_rotated,
-        ):
-            per_market.labels(exchange, symbol)
-        for per_exchange in (
-            unparsed,
-            circuit_breaks,
-            latency_ms,
-            messages_repeated,
-            book_failures,
-            unknown_kinds,
-            unknown_fields,
-            mix_shift,
-        ):
-            per_exchange.labels(exchange)
+    for stream in streams:
+        _preset_stream(stream)
         for reason in reasons:
-            disconnects.labels(exchange, reason)
+            disconnects.labels(stream.exchange, reason)
     messages_dropped.labels("disk")
     for status in UPLOAD_STATUSES:
         s3_upload_seconds.labels(status)
     for reason in UPLOAD_ERRORS:
         s3_errors.labels(reason)
+
+
+def _preset_stream(stream: Stream) -> None:
+    messages_received.labels(*stream)
+    gaps.labels(*stream)
+    for of_market in _OF_MARKETS:
+        of_market.labels(stream.exchange, stream.symbol)
+    for of_exchange in _OF_EXCHANGES:
+        of_exchange.labels(stream.exchange)
 
 
 def received_rows() -> collections.Counter[Stream]:

@@ -1,7 +1,7 @@
-"""The line a minute that says how it goes: rates, queues, and holes, read from the metrics.
+"""The summary that is logged each minute: rates, queues and gaps, read from the metrics.
 
-Someone who has nothing but the log sees from it that data flows, that nothing piles up, and whether
-something was missed. A rate or a count is that of the minute, a size that of its end.
+It shows in the log alone that data flows, that nothing piles up, and whether something was missed.
+Rates and counts are those of the minute, sizes those at its end.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ MINUTE_S = 60.0
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What the metrics say at a time; counters count from the start of the process."""
+    """The values of the metrics at a moment; counters count from the start of the process."""
 
     at_s: float  # of any clock that never goes back
     rows: Mapping[str, int]  # received, by exchange
@@ -37,7 +37,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_metrics(now_s: float) -> Reading:
-    """Return what the metrics say at `now_s`."""
+    """Return the values of the metrics, which are those of `now_s`."""
     rows: Counter[str] = Counter()
     for stream, number in metrics.received_rows().items():
         rows[stream.exchange] += number
@@ -59,7 +59,7 @@ def read_metrics(now_s: float) -> Reading:
 
 
 def summary_line(previous: Reading, current: Reading) -> dict[str, object]:
-    """Return the fields that tell what happened between two readings, and how things stand now."""
+    """Return the fields of the line: changes between two readings, and sizes at the second."""
     elapsed_s = max(current.at_s - previous.at_s, 1e-9)
     received = {name: rows - previous.rows.get(name, 0) for name, rows in current.rows.items()}
     return {
@@ -81,7 +81,7 @@ def summary_line(previous: Reading, current: Reading) -> dict[str, object]:
 
 
 async def run_minute_line() -> None:
-    """Log the line, every minute."""
+    """Log the line every minute, until cancelled."""
     previous = read_metrics(trio.current_time())
     while True:
         await trio.sleep(MINUTE_S)

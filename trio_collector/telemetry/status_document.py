@@ -1,6 +1,6 @@
-"""What the endpoint tells of a moment: `/api/status`, as the page and the terminal read it.
+"""The status document: the state at one moment, as `/api/status` sends it and page and terminal show it.
 
-Names end in their unit; an age counts from the moment of the snapshot. What is not known is None.
+Names end in their unit; an age counts back from the moment of the document. None is not known.
 """
 
 import enum
@@ -12,7 +12,7 @@ SAMPLES = 120  # kept of each history, the latest last
 
 
 class Status(enum.StrEnum):
-    """How the collector is, in a word; the later the worse."""
+    """The verdict in a word; each is worse than the one before."""
 
     HEALTHY = "healthy"
     STARTING = "starting"
@@ -21,14 +21,14 @@ class Status(enum.StrEnum):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why: a fixed code, and the same in words with names and numbers."""
+    """A reason of the verdict: a fixed code, and a text with names and numbers."""
 
     code: str
     text: str
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The verdict on a snapshot; `obstacles` are the reasons for not being ready."""
+    """The verdict on a document; `obstacles` are the reasons why the collector is not ready."""
 
     status: Status = Status.STARTING
     reasons: tuple[Reason, ...] = ()
@@ -48,7 +48,7 @@ class StreamStatus(msgspec.Struct, frozen=True):
     connection: str
     state: str
     was_subscribed: bool
-    is_dead: bool  # no data for longer than it is used to, or than data_timeout_s without a session
+    is_dead: bool  # stale in its session, or no data for data_timeout_s without a session
     rows: int
     rows_per_s: float
     age_s: float | None  # of the latest row
@@ -76,7 +76,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
 
 
 class StorageStatus(msgspec.Struct, frozen=True):
-    """The way of the rows from memory to where they are kept."""
+    """The rows on their way from memory to the archive or the store."""
 
     mode: str
     inflight_bytes: int = 0
@@ -89,7 +89,7 @@ class StorageStatus(msgspec.Struct, frozen=True):
     files_sealed: int = 0
     rows_sealed: int = 0
     is_disk_low: bool = False
-    failing_streams: int = 0  # rows of which cannot be written now
+    failing_streams: int = 0  # whose rows cannot be written now
     disk_error: str | None = None
     disk_free_bytes: int | None = None
     disk_total_bytes: int | None = None
@@ -106,7 +106,7 @@ class StorageStatus(msgspec.Struct, frozen=True):
 
 
 class RecentEventStatus(msgspec.Struct, frozen=True):
-    """Something that happened, `times` times since `first_us`."""
+    """`event` happened to `subject`, `times` times since `first_us`."""
 
     subject: str
     event: str
@@ -117,7 +117,7 @@ class RecentEventStatus(msgspec.Struct, frozen=True):
 
 
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything, at one moment."""
+    """The whole state at one moment."""
 
     version: str
     server: str = ""

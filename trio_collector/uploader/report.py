@@ -20,9 +20,9 @@ from trio_collector.errors import (
     StoreThrottling,
 )
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.uploader.backlog import Job
 from trio_collector.uploader.spool import Spool
-from trio_collector.uploader.state import DeliveryState
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +77,14 @@ class Report:
         except (StoreError, DiskError, OSError) as exc:
             metrics.s3_upload_seconds.labels("failure").observe(time.perf_counter() - started)
             metrics.s3_upload_failures.inc()
+            self.state.upload_failures += 1
             metrics.s3_errors.labels(_reason(exc)).inc()
             raise
         took_s = time.perf_counter() - started
         metrics.s3_upload_seconds.labels("success").observe(took_s)
         metrics.s3_upload_bytes.inc(attempt.size)
+        self.state.uploads += 1
+        self.state.uploaded_bytes += attempt.size
         log.info("file uploaded", key=attempt.key, bytes=attempt.size, seconds=round(took_s, 3))
 
     def gone(self, job: Job) -> None:

@@ -28,6 +28,7 @@ import trio
 from trio_collector.config.settings import AwsSection, StorageSection
 from trio_collector.errors import DiskError, StoreError, StoreRejected
 from trio_collector.store.object_store import ObjectStore
+from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers, thread_workers
 from trio_collector.uploader.backlog import Backlog, Job
 from trio_collector.uploader.delivery import Upload
@@ -41,7 +42,6 @@ from trio_collector.uploader.spool import (
     remove_empty_days,
     scan_spool,
 )
-from trio_collector.uploader.state import DeliveryState
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from trio_collector.disk import Disk
-from trio_collector.writer.disk_guard import DiskState
+from trio_collector.telemetry.storage_state import DiskState
 from trio_collector.writer.segment import Folders
 
 

@@ -11,33 +11,18 @@ Shedding stops a little above the limit, so that it does not flutter around it.
 from collections.abc import Set
 from typing import NamedTuple
 
-import msgspec
 import structlog
 
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.ledger import LedgerEvent, status_batch
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DiskState
 
 log = structlog.get_logger(__name__)
 
 REASON = "disk"
 
 RESUME_SHARE = 0.05  # of min_free_bytes, above it
-
-
-class DiskState(msgspec.Struct):
-    """How the writer gets on with its disk; for whoever tells if the collector is ready."""
-
-    is_low: bool = False
-    failing_streams: int = 0  # their last append failed
-    last_error: str | None = None
-    open_journals: int = 0
-    journal_bytes: int = 0  # of the open ones
-    waiting_seals: int = 0  # with the one that is being sealed
-
-    @property
-    def is_shedding(self) -> bool:
-        return self.is_low or self.failing_streams > 0
 
 
 class _Shed(NamedTuple):
@@ -57,6 +42,7 @@ class DiskGuard:
     def note_free(self, free_bytes: int) -> None:
         """Take note of what the disk has left."""
         metrics.disk_free_bytes.set(free_bytes)
+        self._state.free_bytes = free_bytes
         share = 1 + RESUME_SHARE * self._state.is_low
         is_low = free_bytes < self._min_free_bytes * share
         if is_low != self._state.is_low:
@@ -74,6 +60,7 @@ class DiskGuard:
     def shed(self, batch: Batch) -> None:
         """Count rows that are not kept."""
         metrics.messages_dropped.labels(REASON).inc(batch.rows)
+        self._state.rows_dropped += batch.rows
         at_us = batch.received_us
         before = self._shed.get(batch.stream, _Shed(0, at_us, at_us))
         self._shed[batch.stream] = _Shed(before.rows + batch.rows, before.from_us, at_us)

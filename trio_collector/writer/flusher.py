@@ -139,11 +139,14 @@ class Flusher:
         for batch in self._disk_guard.take_ledger(self._context.now_us(), self._buffer.failing):
             self.add(batch)
         metrics.parquet_rows_buffered.set(self._buffer.rows)
+        self._context.state.rows_buffered = self._buffer.rows
 
     def _note_written(self, outcome: FlushResult) -> None:
         if not outcome.written:
             return
-        metrics.journal_rows.inc(sum(batch.rows for batch in outcome.written))
+        rows = sum(batch.rows for batch in outcome.written)
+        metrics.journal_rows.inc(rows)
+        self._context.state.journal_rows += rows
         for stream in {batch.stream for batch in outcome.written} - outcome.failed.keys():
             self._buffer.note_written(stream)
         self._budget.release(sum(batch.size_bytes for batch in outcome.written))
@@ -164,6 +167,8 @@ class Flusher:
         rows = sum(batch.rows for batch in lost)
         metrics.messages_dropped.labels(REASON).inc(rows)
         metrics.parquet_rows_buffered.set(0)
+        self._context.state.rows_dropped += rows
+        self._context.state.rows_buffered = 0
         self._budget.release(sum(batch.size_bytes for batch in lost))
         log.error("rows could not be written", rows=rows, error=self._context.state.last_error)
 

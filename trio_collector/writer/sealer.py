@@ -164,6 +164,8 @@ class Sealer:
         exchange, symbol, _data_type = sealed.header.stream
         metrics.parquet_rows_written.inc(sealed.rows)
         metrics.parquet_files_rotated.labels(exchange, symbol).inc()
+        self._context.state.rows_sealed += sealed.rows
+        self._context.state.files_sealed += 1
         log.info("segment sealed", path=str(sealed.path), rows=sealed.rows, bytes=sealed.size_bytes)
 
     def _report_recovered(

@@ -21,9 +21,9 @@ from trio_collector.disk import LOCAL_DISK, Disk, make_folders
 from trio_collector.events import Batch
 from trio_collector.feed.books.segment_starts import SegmentStarts
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DiskState
 from trio_collector.threads import Worker, thread_worker
 from trio_collector.writer.context import WriterContext
-from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.flusher import Flusher
 from trio_collector.writer.recovery import RecoveryAction, find_files, plan_recovery
 from trio_collector.writer.sealer import Sealer

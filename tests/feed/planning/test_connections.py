@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_exchange import make_connection
-from trio_collector.config.settings import Market, WebsocketSection
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import ConfigError
 from trio_collector.events import DataType, FeedType, Stream, Topic
 from trio_collector.exchanges import create_adapter

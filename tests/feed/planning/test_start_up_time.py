@@ -7,7 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from tests.support.scripted_exchange import make_connection
-from trio_collector.config.settings import Market, WebsocketSection
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.events import FeedType
 from trio_collector.exchanges import create_adapter
 from trio_collector.exchanges.adapter import Limits, Rate

@@ -1,7 +1,7 @@
-"""The status page: one document with its style and script inside, and nothing from elsewhere.
+"""The status page: one HTML document with its style and script inside, which loads nothing else.
 
-The policy names the digests of exactly this style and script, so that nothing else can run, not
-even if a name on the page turned out to be markup.
+The content security policy names the digests of exactly this style and script, so that nothing else
+can run, even if a name shown on the page were markup.
 """
 
 import base64
@@ -13,7 +13,7 @@ from trio_collector.endpoint.responses import HTML, OK, Response
 
 
 @cache
-def page_answer() -> Response:
+def page_response() -> Response:
     """Return the page."""
     html, style, script = map(_read, ("page.html", "page.css", "page.js"))
     policy = "; ".join(

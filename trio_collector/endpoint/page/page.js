@@ -1,5 +1,5 @@
 "use strict";
-// What the page knows: the latest snapshot, and a history for each stream that grows with each.
+// What the page knows: the latest status document, and a history for each stream that grows with each.
 const KEPT = 120;
 const SILENT_MS = 8000; // four samples; then the page says that it shows the past
 const POLL_MS = 5000;
@@ -194,13 +194,13 @@ function showVerdict(health) {
   document.title = `${health.status === "healthy" ? "" : `${health.status}: `}trio_collector`;
 }
 
-function showTiles(snapshot) {
-  const { streams, connections } = snapshot;
+function showTiles(status) {
+  const { streams, connections } = status;
   const up = connections.filter((each) => each.is_up).length;
   const live = streams.filter((s) => s.state === "live" && !s.is_dead).length;
   const gaps = streams.reduce((sum, s) => sum + s.gaps, 0);
   const fresh = streams.filter((s) => s.latest_gap_age_s !== null && s.latest_gap_age_s < 240).length;
-  say($("rate"), rate(snapshot.rows_per_s));
+  say($("rate"), rate(status.rows_per_s));
   draw($("rate-spark"), totals, 300, 44);
   unit($("connections"), `${up} / ${connections.length}`);
   tone($("connections-note"), up < connections.length ? "caution" : "");
@@ -212,9 +212,9 @@ function showTiles(snapshot) {
   say($("gaps"), group(gaps));
   tone($("gaps-note"), fresh ? "trouble" : "");
   say($("gaps-note"), fresh ? `${many(fresh, "stream")} lately` : gaps ? "none of late" : "none so far");
-  say($("dropped"), group(snapshot.messages_dropped));
-  tone($("dropped-note"), snapshot.dropped_recently ? "trouble" : "");
-  say($("dropped-note"), snapshot.dropped_recently ? "some of them lately" : snapshot.unparsed_rows ? `${group(snapshot.unparsed_rows)} unparsed, kept` : "none unparsed");
+  say($("dropped"), group(status.messages_dropped));
+  tone($("dropped-note"), status.dropped_recently ? "trouble" : "");
+  say($("dropped-note"), status.dropped_recently ? "some of them lately" : status.unparsed_rows ? `${group(status.unparsed_rows)} unparsed, kept` : "none unparsed");
 }
 
 function showWay(storage) {
@@ -247,16 +247,16 @@ function showWay(storage) {
   say($("disk-note"), storage.is_disk_low ? "low: new rows are not kept" : `of ${bytes(total)}${storage.min_free_bytes ? `; stops at ${bytes(storage.min_free_bytes)}` : ""}`);
 }
 
-const venues = new Map(); // by exchange: its card
-function newVenue(name) {
-  const card = $("exchanges").appendChild(document.createElement("div"));
-  card.className = "venue";
-  const title = card.appendChild(document.createElement("h2"));
+const cards = new Map(); // by exchange
+function newCard(name) {
+  const element = $("exchanges").appendChild(document.createElement("div"));
+  element.className = "exchange";
+  const title = element.appendChild(document.createElement("h2"));
   const path = title.appendChild(glyph()).firstChild;
   title.append(name);
-  const number = span(card, "number");
-  const svg = card.appendChild(spark());
-  return { card, path, number, svg, note: span(card, "note") };
+  const number = span(element, "number");
+  const svg = element.appendChild(spark());
+  return { element, path, number, svg, note: span(element, "note") };
 }
 function sum(histories) { // each ends now; a shorter one began later
   const total = Array(Math.max(0, ...histories.map((each) => each.length))).fill(0);
@@ -268,19 +268,19 @@ function showExchanges({ streams, connections }) {
     const own = streams.filter((s) => s.exchange === name);
     const links = connections.filter((each) => each.name.split(":")[0] === name);
     const up = links.filter((each) => each.is_up).length;
-    let venue = venues.get(name);
-    if (!venue) venues.set(name, venue = newVenue(name));
+    let card = cards.get(name);
+    if (!card) cards.set(name, card = newCard(name));
     // One stream in trouble is a caution here; its own row says the rest.
     const all = own.map(level);
     const its = all.every((each) => each === "bad") ? "bad" : all.some((each) => ["bad", "warn"].includes(each)) ? "warn" :
       all.some((each) => each === "wait") ? "wait" : all[0];
-    mark(venue.card, "level", its);
-    shape(venue.path, its);
-    unit(venue.number, `${rate(own.reduce((total, s) => total + s.rows_per_s, 0))} rows/s`);
-    draw(venue.svg, sum(own.map((s) => rows.get(nameOf(s)).history)), 160, 20);
+    mark(card.element, "level", its);
+    shape(card.path, its);
+    unit(card.number, `${rate(own.reduce((total, s) => total + s.rows_per_s, 0))} rows/s`);
+    draw(card.svg, sum(own.map((s) => rows.get(nameOf(s)).history)), 160, 20);
     const late = median(own.filter((s) => s.lag_ms !== null).map((s) => s.lag_ms));
-    tone(venue.note, up < links.length ? "caution" : "");
-    say(venue.note, `${up} / ${links.length} open${late === null ? "" : ` · lag ${lag(late)}`}`);
+    tone(card.note, up < links.length ? "caution" : "");
+    say(card.note, `${up} / ${links.length} open${late === null ? "" : ` · lag ${lag(late)}`}`);
   }
 }
 
@@ -312,12 +312,12 @@ function clock(us) {
   const two = (n) => String(n).padStart(2, "0");
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
-function showHappenings(happenings) {
+function showRecentEvents(events) {
   const list = $("events");
-  const text = JSON.stringify(happenings);
+  const text = JSON.stringify(events);
   if (list.dataset.text === text) return;
   list.dataset.text = text;
-  list.replaceChildren(...happenings.map((each) => {
+  list.replaceChildren(...events.map((each) => {
     const item = document.createElement("li");
     item.dataset.level = LEVEL_OF_EVENT[each.event] ?? "good";
     const time = item.appendChild(document.createElement("time"));
@@ -332,31 +332,31 @@ function showHappenings(happenings) {
   }));
 }
 
-function show(snapshot) {
-  latest = snapshot;
-  for (const s of snapshot.streams) {
+function show(status) {
+  latest = status;
+  for (const s of status.streams) {
     const name = nameOf(s);
     let row = rows.get(name);
     if (!row) rows.set(name, row = newRow(s));
     row.stream = s;
   }
-  say($("place"), [snapshot.server, `up ${age(snapshot.uptime_s)}`].filter(Boolean).join(" · "));
-  say($("version"), `version ${snapshot.version}`);
-  showVerdict(snapshot.health);
-  showTiles(snapshot);
-  showWay(snapshot.storage);
-  showExchanges(snapshot);
+  say($("place"), [status.server, `up ${age(status.uptime_s)}`].filter(Boolean).join(" · "));
+  say($("version"), `version ${status.version}`);
+  showVerdict(status.health);
+  showTiles(status);
+  showWay(status.storage);
+  showExchanges(status);
   showStreams();
-  showConnections(snapshot.connections);
-  showHappenings(snapshot.happenings);
+  showConnections(status.connections);
+  showRecentEvents(status.happenings);
   document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
 }
 
 // A whole history replaces what is kept, a single sample is added to it.
-function keep(snapshot, isWhole) {
+function keep(status, isWhole) {
   const join = (old, news) => (isWhole ? news : [...old, ...news]).slice(-KEPT);
-  totals = join(totals, snapshot.history);
-  for (const s of snapshot.streams) {
+  totals = join(totals, status.history);
+  for (const s of status.streams) {
     const name = nameOf(s);
     let row = rows.get(name);
     if (!row) rows.set(name, row = newRow(s));
@@ -364,11 +364,11 @@ function keep(snapshot, isWhole) {
   }
 }
 let heardAt = 0;
-function take(snapshot, isWhole, link) {
+function take(status, isWhole, link) {
   heardAt = Date.now();
   setLink(link);
-  keep(snapshot, isWhole);
-  show(snapshot);
+  keep(status, isWhole);
+  show(status);
 }
 function setLink(link) {
   mark($("link"), "link", link);

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from trio_collector.config.settings import Market, WebsocketSection
+from trio_collector.config.markets import Market
+from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import ConfigError, Problem
 from trio_collector.events import DATA_TYPE_OF, Stream, Topic
 from trio_collector.exchanges.adapter import Adapter, Subscription, topic_of

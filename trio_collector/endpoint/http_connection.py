@@ -1,8 +1,8 @@
-"""One client's connection: hypercorn's, over a stream that we can cut at any moment.
+"""One visitor's HTTP connection: hypercorn's, over a stream that can be cut at any moment.
 
-hypercorn shields what it sends from cancelling and sets it no deadline, so a client that does not
-read would hold up the shutdown until it leaves. Here every send has a deadline, and `hang_up`
-closes the socket under whatever hypercorn does with it.
+hypercorn shields its sends from cancelling and sets them no deadline, so a client that does not
+read would hold up the shutdown until it leaves. Here every send has a deadline, and `cut` closes
+the socket under whatever hypercorn does with it.
 
 HTTP/2 is left out: hypercorn would follow a client from HTTP/1.1 there (preface, or h2c), and the
 endpoint needs nothing of it.
@@ -26,12 +26,12 @@ class CuttableStream(trio.abc.HalfCloseableStream):
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data`; raises BrokenResourceError if the client does not take it."""
+        """Send `data`; raises BrokenResourceError if the client does not take it in SEND_S."""
         with trio.move_on_after(SEND_S):
             await self._stream.send_all(data)
             self.active_at = trio.current_time()
             return
-        # hypercorn would go on with the next request, and the client get one answer in another.
+        # hypercorn would go on with the next request, and send its response into this one.
         self.socket.close()
         raise trio.BrokenResourceError(f"the client took no data for {SEND_S:g} s")
 
@@ -59,8 +59,8 @@ class _Http1Server(TCPServer):
         await super()._read_data()
 
 
-class Client:
-    """A client and its connection."""
+class HttpConnection:
+    """A visitor's connection, from its acceptance until it is closed."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = CuttableStream(stream)
@@ -68,24 +68,24 @@ class Client:
 
     @property
     def active_at(self) -> float:
-        """When it last sent something or took something, in trio's time."""
+        """When bytes last went in or out, in trio's time."""
         return self._stream.active_at
 
     async def serve(self, app: AppWrapper, config: Config) -> None:
-        """Serve it until it leaves or is hung up on.
+        """Serve requests until the client leaves or the connection is cut.
 
-        Raises what hypercorn does on requests that it does not foresee.
+        Raises what hypercorn raises on requests that it does not foresee.
         """
         state = ConnectionState({})
-        # hypercorn's type names the stream under TLS alone; it takes one without as well.
-        server = _Http1Server(app, config, WorkerContext(None), state, self._stream)  # type: ignore[arg-type]
+        stream = self._stream
+        server = _Http1Server(app, config, WorkerContext(None), state, stream)  # type: ignore[arg-type]  # typed for TLS alone, takes any stream
         with self._scope:
             try:
                 await server.run()
             finally:
-                self._stream.socket.close()
+                stream.socket.close()
 
-    def hang_up(self) -> None:
+    def cut(self) -> None:
         """Close the connection at once; a send that waits under a shield ends with it."""
         self._scope.cancel()
         self._stream.socket.close()
