@@ -1,6 +1,6 @@
 """Recorded sessions, served by the simulator and collected over real sockets, arrive as they were.
 
-Every line that a venue would send to a subscriber is a row, byte for byte and once, but for control
+Every line that an exchange would send to a subscriber is a row, byte for byte and once, but for control
 messages: acks, pongs, heartbeats and answers to questions, which carry no market data. Sound
 messages of kinds that nobody asked for are rows too, in `unparsed`.
 """

@@ -1,6 +1,6 @@
 """The real exchanges, over the internet: `pytest -m live -rs`.
 
-A venue that cannot be reached from here (no network, a country that it does not serve, its
+An exchange that cannot be reached from here (no network, a country that it does not serve, its
 maintenance) is skipped, and the reason says so in words. Everything else that goes wrong fails: then
 the exchange has changed, or the adapter was wrong from the start.
 """
@@ -122,7 +122,7 @@ async def _visit(connection: ConnectionPlan) -> Visit:
 @pytest.mark.parametrize("feed", FeedType)
 @pytest.mark.parametrize("exchange", SYMBOLS)
 def test_ten_messages(exchange: ExchangeName, feed: FeedType) -> None:
-    """The venue grants the subscription, and ten data messages of the feed are read."""
+    """The exchange grants the subscription, and ten data messages of the feed are read."""
     market = Market(exchange=exchange, symbols=(SYMBOLS[exchange],), feeds=(feed,))
     adapter = create_adapter(market)
     (connection,) = plan_connections([(market, adapter)], WebsocketSection())

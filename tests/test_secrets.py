@@ -154,7 +154,7 @@ async def collecting(
 
 
 def write_config(folder: Path, simulator: Simulator, bucket: Bucket) -> Path:
-    """Write a configuration with two venues that answer and one that does not."""
+    """Write a configuration with two exchanges that answer and one that does not."""
     path = folder / "config.toml"
     path.write_text(f"""
 [collector]

@@ -47,10 +47,10 @@ async def run_collector(config_path: Path, age_s: float | None) -> None:
 
 def run(directory: Path, options: argparse.Namespace, *, hands_over: bool) -> bool:
     """Run one way, and judge."""
-    exchanges = lab.venues_of(SYMBOLS)
+    exchanges = lab.symbols_of(SYMBOLS)
     entries, log = directory / "entries", directory / "log"
     settings = {
-        "venues": exchanges,
+        "exchanges": exchanges,
         "entries_path": entries,
         "books_per_s": 10 * options.rate,
         "trades_per_s": 5 * options.rate,

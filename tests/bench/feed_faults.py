@@ -113,11 +113,11 @@ def play(
 ) -> tuple[list[str], list[truth.Verdict]]:
     """Let the collector live through `faults`; return what was wrong, and each stream's verdict."""
     script = tuple(faults)
-    exchanges = lab.venues_of(symbols)
+    exchanges = lab.symbols_of(symbols)
     is_tls = any(fault.kind in NEED_TLS for fault in script)
     entries, log = directory / "entries", directory / "log"
     settings: dict[str, Any] = {
-        "venues": exchanges,
+        "exchanges": exchanges,
         "entries_path": entries,
         "has_own_ports": True,
         "is_tls": is_tls,
@@ -214,7 +214,7 @@ def play_alone(kind: Kind) -> tuple[Kind, list[str], str]:
         seconds = ALONE_S.get(stage, 16)
         wrong, verdicts = play(directory, [fault_alone(kind)], 1, seconds, 1.0)
         ends = ends_of(directory / "archive")
-        allowed = exchanges_of(kind) or tuple(lab.venues_of(1))
+        allowed = exchanges_of(kind) or tuple(lab.symbols_of(1))
         if stage in (Stage.CONNECTION, Stage.MESSAGE):
             disturbed = [name for name, reasons in ends.items() if len(reasons) > 1]
             if len(disturbed) > len(allowed):

@@ -69,9 +69,9 @@ def look(directory: Path, seen: Seen) -> None:
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Kill and look, stop cleanly, and judge."""
     record, seen = directory / "sent", Seen(set(), set(), Counter())
-    exchanges = lab.venues_of(SYMBOLS)
+    exchanges = lab.symbols_of(SYMBOLS)
     streams = 2 * SYMBOLS * len(exchanges)
-    settings = {"venues": exchanges, "record_path": record}
+    settings = {"exchanges": exchanges, "record_path": record}
     settings |= dict.fromkeys(("books_per_s", "trades_per_s"), options.rate / streams)
     with lab.simulator(settings) as urls, lab.Growth(record) as growth:
         config = lab.write_config(directory, urls, exchanges, STORAGE)

@@ -32,7 +32,7 @@ from trio_collector import layout
 from trio_collector.events import Stream
 from trio_collector.simulator import Simulation, Simulator, serve_simulator
 
-Venues = Mapping[str, Sequence[str]]
+Symbols = Mapping[str, Sequence[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA_TYPES = ("orderbook", "trade", "unparsed")
@@ -51,7 +51,7 @@ def finish(*, is_good: bool) -> NoReturn:
     sys.exit(not is_good)
 
 
-def venues_of(count: int) -> dict[str, tuple[str, ...]]:
+def symbols_of(count: int) -> dict[str, tuple[str, ...]]:
     """Return `count` symbols of each exchange, in its spelling."""
     forms = {
         "binance": "C{:02}USDT",
@@ -118,7 +118,7 @@ UNHURRIED = "data_timeout_secs = 600"
 def write_config(
     directory: Path,
     urls: Mapping[str, str],
-    exchanges: Venues,
+    exchanges: Symbols,
     storage: str = "",
     *,
     sections: str = "",
@@ -160,7 +160,7 @@ def wait_live(log: Path, streams: int, patience_s: float = 120.0) -> None:
 class Row(NamedTuple):
     """A row on disk, short enough to keep millions of.
 
-    A venue may send the same bytes twice within a millisecond (Upbit's books have no ids). Such rows
+    An exchange may send the same bytes twice within a millisecond (Upbit's books have no ids). Such rows
     are told apart by `nth`: those of one read are always in one file.
     """
 

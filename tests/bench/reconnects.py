@@ -84,10 +84,10 @@ def open_files() -> int:
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Run and judge."""
-    exchanges = lab.venues_of(SYMBOLS)
+    exchanges = lab.symbols_of(SYMBOLS)
     log = directory / "log"
     settings = {
-        "venues": exchanges,
+        "exchanges": exchanges,
         "faults": {"faults": [{"kind": kind, "rate": 0.01} for kind in KINDS]},
     }
     os.environ["SESSIONS"] = str(options.sessions)

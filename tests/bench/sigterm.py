@@ -25,12 +25,12 @@ EXIT_S = 5.0
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Run, stop and judge."""
-    exchanges = lab.venues_of(SYMBOLS)
+    exchanges = lab.symbols_of(SYMBOLS)
     streams = 2 * SYMBOLS * len(exchanges)
     record, log = directory / "sent", directory / "log"
     each = options.rate / streams
     settings = {
-        "venues": exchanges,
+        "exchanges": exchanges,
         "record_path": record,
         "books_per_s": each,
         "trades_per_s": each,

@@ -60,10 +60,10 @@ async def wait_sigterm(stop: trio.Event) -> None:
 
 def run(directory: Path, options: argparse.Namespace) -> bool:
     """Measure and judge."""
-    exchanges = lab.venues_of(options.symbols)
+    exchanges = lab.symbols_of(options.symbols)
     streams = 2 * options.symbols * len(exchanges)
     log, record = directory / "log", directory / "sent"
-    settings = {"venues": exchanges, "record_path": record}
+    settings = {"exchanges": exchanges, "record_path": record}
     settings |= dict.fromkeys(("books_per_s", "trades_per_s"), options.rate)
     with lab.simulator(settings) as urls:
         together = f"[websocket]\nstreams_per_connection = {options.together}"
