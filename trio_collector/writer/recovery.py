@@ -131,14 +131,17 @@ def recover(
 
 
 def quarantine(path: Path, root: Path, disk: Disk) -> Path:
-    """Move `path` into the quarantine and return where it is now. Raises OSError."""
+    """Move `path` into the quarantine and return where it is now. Raises OSError.
+
+    The new name is synced before the old one is given up: a power loss leaves at least one of them.
+    """
     target = root / layout.QUARANTINE / path.relative_to(root)
-    changed = {path.parent, target.parent}
+    changed = {target.parent}
     make_folders(disk, target.parent, changed)
     while target.exists():
         target = target.with_name(f"{target.name}.again")
     disk.rename(path, target)
-    for folder in sorted(changed):
+    for folder in (*sorted(changed), path.parent):
         disk.sync_folder(folder)
     log.error("file set aside", path=str(path), quarantine=str(target))
     return target
