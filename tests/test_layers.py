@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "exchanges": {"config"},
     "store": {"config", "telemetry"},
     "feed": {"config", "exchanges", "telemetry"},
-    "writer": {"config", "feed", "format", "telemetry"},
+    "writer": {"config", "format", "telemetry"},
     "uploader": {"config", "store", "telemetry"},
     "endpoint": {"config", "telemetry"},
     "simulator": {"config"},  # nor the adapters: it shares no parsing with what it tests

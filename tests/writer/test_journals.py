@@ -12,7 +12,7 @@ from trio_collector.format.journal_reader import open_journal
 from trio_collector.layout import US_PER_HOUR
 from trio_collector.writer.journals import FlushResult, FlushRound, Journals
 from trio_collector.writer.rotation import SegmentLimits
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 
 NOON_US = 1_700_049_600_000_000
 TRADES = Stream("binance", "btcusdt", DataType.TRADE)
@@ -54,7 +54,7 @@ def disk() -> SyncDisk:
 
 @pytest.fixture
 def journals(tmp_path: Path, disk: SyncDisk) -> Journals:
-    return Journals(Folders(tmp_path), SegmentLimits(max_age_s=600, max_bytes=5000), disk)
+    return Journals(Spool(tmp_path), SegmentLimits(max_age_s=600, max_bytes=5000), disk)
 
 
 def rows_of(path: Path) -> int:
@@ -65,8 +65,8 @@ def rows_of(path: Path) -> int:
 def test_rows_of_one_stream_share_a_journal(journals: Journals, make_batch: MakeBatch) -> None:
     """Rounds append to the same file until it ends."""
     for _ in range(3):
-        outcome = journals.work(FlushRound(NOON_US, [[make_batch(2), make_batch(3)]]))
-        assert len(outcome.written) == 2
+        result = journals.work(FlushRound(NOON_US, [[make_batch(2), make_batch(3)]]))
+        assert len(result.written) == 2
     (closed,) = journals.work(FlushRound(NOON_US, ends=True)).closed
     assert closed.rows == rows_of(closed.path) == 15
 
@@ -97,16 +97,16 @@ def test_the_clock_ends_a_silent_segment(
 
 def test_the_size_ends_a_segment(journals: Journals, make_batch: MakeBatch) -> None:
     """A segment that has its size takes no further append."""
-    outcomes = [journals.work(FlushRound(NOON_US, [[make_batch(50)]])) for _ in range(3)]
-    assert [len(outcome.closed) for outcome in outcomes] == [0, 0, 1]
+    results = [journals.work(FlushRound(NOON_US, [[make_batch(50)]])) for _ in range(3)]
+    assert [len(result.closed) for result in results] == [0, 0, 1]
 
 
 def test_unfit_rows_are_kept_as_unparsed(journals: Journals, make_batch: MakeBatch) -> None:
     """Rows that are no text go into the stream's `unparsed` segment; the others stay in place."""
     frames = [b"{}", b"caf\xe9", b"[]"]
-    outcome = journals.work(FlushRound(NOON_US, [[make_batch(frames=frames), make_batch(2)]]))
-    assert sum(batch.rows for batch in outcome.written) == 5
-    assert outcome.failed == {}
+    result = journals.work(FlushRound(NOON_US, [[make_batch(frames=frames), make_batch(2)]]))
+    assert sum(batch.rows for batch in result.written) == 5
+    assert result.failed == {}
     closed = journals.work(FlushRound(NOON_US, ends=True)).closed
     rows = {path.parts[-3]: rows for path, rows in closed}
     assert rows == {"trade": 4, "unparsed": 1}
@@ -146,16 +146,16 @@ def test_a_failed_sync_ends_the_journals(
 ) -> None:
     """What could not be synced is closed and not synced again; new rows go into new files."""
     disk.failing = {call}
-    outcome = journals.work(FlushRound(NOON_US, many(make_batch)[:count], syncs=True))
-    assert len(outcome.closed) == count
-    assert outcome.failed == {}
-    assert outcome.error == "[Errno 5] injected"
+    result = journals.work(FlushRound(NOON_US, many(make_batch)[:count], syncs=True))
+    assert len(result.closed) == count
+    assert result.failed == {}
+    assert result.error == "[Errno 5] injected"
     disk.failing, disk.calls = set(), []
     journals.work(FlushRound(NOON_US, many(make_batch)[:count]))
     assert disk.calls == []
     again = journals.work(FlushRound(NOON_US, ends=True)).closed
-    assert {path for path, _ in again}.isdisjoint(path for path, _ in outcome.closed)
-    assert all(rows_of(path) == rows == 2 for path, rows in (*outcome.closed, *again))
+    assert {path for path, _ in again}.isdisjoint(path for path, _ in result.closed)
+    assert all(rows_of(path) == rows == 2 for path, rows in (*result.closed, *again))
 
 
 class StreamDisk(LocalDisk):
@@ -173,12 +173,12 @@ class StreamDisk(LocalDisk):
 
 def test_a_failing_stream_fails_alone(tmp_path: Path, make_batch: MakeBatch) -> None:
     """Rows that cannot be written come back in order; those of other streams are written."""
-    journals = Journals(Folders(tmp_path), SegmentLimits(600, 5000), StreamDisk("s1"))
+    journals = Journals(Spool(tmp_path), SegmentLimits(600, 5000), StreamDisk("s1"))
     due = many(make_batch)[:3]
     due[1].append(make_batch(3, stream=due[1][0].stream, received_us=NOON_US + US_PER_HOUR))
-    outcome = journals.work(FlushRound(NOON_US, due))
-    assert outcome.failed == {due[1][0].stream: due[1]}
-    assert len(outcome.written) == 2
+    result = journals.work(FlushRound(NOON_US, due))
+    assert result.failed == {due[1][0].stream: due[1]}
+    assert len(result.written) == 2
     journals.work(FlushRound(NOON_US, ends=True))
 
 
@@ -191,10 +191,8 @@ def test_free_space_is_looked_at(tmp_path: Path) -> None:
     """The free bytes come with a round that looks; not to know them is no disaster."""
     limits = SegmentLimits(600, 5000)
     look = FlushRound(NOON_US, looks=True)
-    free_bytes = Journals(Folders(tmp_path), limits, LocalDisk()).work(look).free_bytes
+    free_bytes = Journals(Spool(tmp_path), limits, LocalDisk()).work(look).free_bytes
     assert free_bytes is not None
     assert free_bytes > 0
-    assert Journals(Folders(tmp_path), limits, BlindDisk()).work(look).free_bytes is None
-    assert (
-        Journals(Folders(tmp_path), limits, LocalDisk()).work(FlushRound(NOON_US)) == FlushResult()
-    )
+    assert Journals(Spool(tmp_path), limits, BlindDisk()).work(look).free_bytes is None
+    assert Journals(Spool(tmp_path), limits, LocalDisk()).work(FlushRound(NOON_US)) == FlushResult()

@@ -20,7 +20,7 @@ from trio_collector.threads import Worker
 from trio_collector.writer import journals
 from trio_collector.writer.recovery import recover
 from trio_collector.writer.seal import remove, seal
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 from trio_collector.writer.task import run_writer
 
 RunOnce = Callable[..., Awaitable[int]]
@@ -230,7 +230,7 @@ def test_what_is_in_quarantine_stays_there(
     kept = {path, "quarantine" / path}
     seen: list[tuple[str, Tree]] = []
     disk = CrashDisk(tmp_path, lambda _call: seen.extend(left_behind(disk)))
-    recover(JOURNAL, Folders(tmp_path), disk)
+    recover(JOURNAL, Spool(tmp_path), disk)
     for name, tree in seen:
         assert content in {tree.get(each) for each in kept}, name
     for name, tree in left_behind(disk):

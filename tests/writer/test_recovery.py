@@ -9,16 +9,17 @@ from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.format.journal_reader import JournalState
 from trio_collector.writer.recovery import (
+    JournalPlan,
+    Leftovers,
+    Outcome,
     Recovered,
-    RecoveryAction,
-    RecoveryStep,
     find_files,
     plan_journal,
     plan_recovery,
     recover,
 )
 from trio_collector.writer.seal import seal
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 
 MakeBatch = Callable[..., Batch]
 WriteJournal = Callable[..., list[int]]
@@ -26,27 +27,23 @@ WriteJournal = Callable[..., list[int]]
 STEM = PurePosixPath("binance/btcusdt/trade/2023-11-15/1700049600000")
 JOURNAL, SEALED = STEM.with_suffix(".arrows"), STEM.with_suffix(".parquet")
 TEMPORARY = STEM.with_suffix(".parquet.tmp")
+SECOND = STEM.with_name("1700049600001.arrows")
 
 
 @pytest.mark.parametrize(
     ("found", "plan"),
     [
-        ([], []),
-        ([JOURNAL], [RecoveryAction(RecoveryStep.SETTLE, JOURNAL)]),
-        ([SEALED], [RecoveryAction(RecoveryStep.DELIVER, SEALED)]),
-        ([SEALED, JOURNAL], [RecoveryAction(RecoveryStep.SETTLE, JOURNAL)]),
-        (
-            [JOURNAL, TEMPORARY, SEALED],
-            [
-                RecoveryAction(RecoveryStep.REMOVE, TEMPORARY),
-                RecoveryAction(RecoveryStep.SETTLE, JOURNAL),
-            ],
-        ),
-        ([TEMPORARY], [RecoveryAction(RecoveryStep.REMOVE, TEMPORARY)]),
+        ([], Leftovers([], [], [])),
+        ([JOURNAL], Leftovers([], [JOURNAL], [])),
+        ([SEALED], Leftovers([], [], [SEALED])),
+        ([SEALED, JOURNAL], Leftovers([], [JOURNAL], [])),
+        ([JOURNAL, TEMPORARY, SEALED], Leftovers([TEMPORARY], [JOURNAL], [])),
+        ([TEMPORARY], Leftovers([TEMPORARY], [], [])),
+        ([SECOND, JOURNAL], Leftovers([], [JOURNAL, SECOND], [])),
     ],
 )
-def test_plan(found: list[PurePosixPath], plan: list[RecoveryAction]) -> None:
-    """Temporary files go first, journals are settled, sealed files without one are ready."""
+def test_plan(found: list[PurePosixPath], plan: Leftovers) -> None:
+    """Temporary files, journals, and sealed files without one are told apart, in order."""
     assert plan_recovery(found) == plan
 
 
@@ -65,23 +62,26 @@ def test_plan(found: list[PurePosixPath], plan: list[RecoveryAction]) -> None:
 )
 def test_foreign_files_are_left_alone(path: str) -> None:
     """What is not named as ours is no concern of ours."""
-    assert plan_recovery([PurePosixPath(path)]) == []
+    assert plan_recovery([PurePosixPath(path)]) == Leftovers([], [], [])
 
 
 @pytest.mark.parametrize(
-    ("state", "has_sealed", "step"),
+    ("state", "has_sealed", "plan"),
     [
-        (JournalState.ROWS, False, RecoveryStep.SEAL),
-        (JournalState.ROWS, True, RecoveryStep.COMPARE),
-        (JournalState.NOTHING, False, RecoveryStep.REMOVE),
-        (JournalState.NOTHING, True, RecoveryStep.REMOVE),
-        (JournalState.UNREADABLE, False, RecoveryStep.SET_ASIDE),
-        (JournalState.UNREADABLE, True, RecoveryStep.SET_ASIDE),
+        (JournalState.ROWS, False, JournalPlan.SEAL),
+        (JournalState.ROWS, True, JournalPlan.COMPARE),
+        (JournalState.NOTHING, False, JournalPlan.REMOVE),
+        (JournalState.NOTHING, True, JournalPlan.REMOVE),
+        (JournalState.UNREADABLE, False, JournalPlan.QUARANTINE),
+        (JournalState.UNREADABLE, True, JournalPlan.QUARANTINE),
     ],
 )
-def test_plan_journal(state: JournalState, has_sealed: bool, step: RecoveryStep) -> None:
-    """Rows are sealed, nothing is removed, and what may have been rows is set aside."""
-    assert plan_journal(state, has_sealed) is step
+def test_plan_journal(state: JournalState, has_sealed: bool, plan: JournalPlan) -> None:
+    """Rows are sealed, nothing is removed, and what may have been rows goes into quarantine."""
+    found = plan_journal(state, has_sealed=has_sealed, has_acknowledged_rows=False)
+    assert found is plan
+    acknowledged = plan_journal(state, has_sealed=has_sealed, has_acknowledged_rows=True)
+    assert acknowledged is (JournalPlan.QUARANTINE if plan is JournalPlan.REMOVE else plan)
 
 
 def test_quarantine_is_never_looked_at(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def journal(tmp_path: Path, make_batch: MakeBatch, write_journal: WriteJournal) 
     return tmp_path / JOURNAL
 
 
-def settle_at(root: Path, acknowledged_rows: int = 0) -> Recovered:
-    return recover(JOURNAL, Folders(root), LOCAL_DISK, acknowledged_rows)
+def recover_at(root: Path, *, has_acknowledged_rows: bool = False) -> Recovered:
+    return recover(JOURNAL, Spool(root), LOCAL_DISK, has_acknowledged_rows=has_acknowledged_rows)
 
 
 def files(root: Path) -> set[str]:
@@ -116,27 +116,31 @@ def test_rows_are_sealed(tmp_path: Path, journal: Path) -> None:
     """A journal with a torn tail is sealed with its whole batches."""
     with journal.open("ab") as file:
         file.write(b"\xff\xff\xff\xff torn")
-    settled = settle_at(tmp_path)
-    assert settled.sealed is not None
-    assert (settled.step, settled.sealed.rows, settled.lost_bytes) == (RecoveryStep.SEAL, 9, 9)
-    assert settled.stream == Stream("binance", "btcusdt", DataType.TRADE)
+    recovered = recover_at(tmp_path)
+    assert recovered.sealed is not None
+    assert (recovered.outcome, recovered.sealed.rows, recovered.lost_bytes) == (
+        Outcome.SEALED,
+        9,
+        9,
+    )
+    assert recovered.stream == Stream("binance", "btcusdt", DataType.TRADE)
     assert files(tmp_path) == {str(SEALED)}
 
 
-@pytest.mark.parametrize("is_delivered", [False, True])
-def test_a_complete_sealed_file_wins(tmp_path: Path, journal: Path, is_delivered: bool) -> None:
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_a_complete_sealed_file_wins(tmp_path: Path, journal: Path, is_archived: bool) -> None:
     """A journal whose sealed file is complete is dropped, also if that was moved on already."""
-    root, delivered = tmp_path, tmp_path.with_name(f"{tmp_path.name}-archive")
+    root, archive = tmp_path, tmp_path.with_name(f"{tmp_path.name}-archive")
     content = journal.read_bytes()
     sealed = seal(journal, LOCAL_DISK).path
     journal.write_bytes(content)
-    if is_delivered:
-        (delivered / SEALED).parent.mkdir(parents=True)
-        sealed.rename(delivered / SEALED)
-    settled = recover(JOURNAL, Folders(root, None, delivered), LOCAL_DISK)
-    assert settled.sealed is not None
-    assert (settled.step, settled.sealed.rows) == (RecoveryStep.DROP, 9)
-    assert files(root) == (set() if is_delivered else {str(SEALED)})
+    if is_archived:
+        (archive / SEALED).parent.mkdir(parents=True)
+        sealed.rename(archive / SEALED)
+    recovered = recover(JOURNAL, Spool(root, None, archive), LOCAL_DISK)
+    assert recovered.sealed is not None
+    assert (recovered.outcome, recovered.sealed.rows) == (Outcome.DROPPED, 9)
+    assert files(root) == (set() if is_archived else {str(SEALED)})
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped", "foreign"])
@@ -161,7 +165,7 @@ def test_an_incomplete_sealed_file_is_set_aside(
         damaged[len(damaged) // 3] ^= 1
         sealed.write_bytes(damaged)
     journal.write_bytes(content)
-    assert settle_at(tmp_path).step is RecoveryStep.SEAL
+    assert recover_at(tmp_path).outcome is Outcome.SEALED
     assert files(tmp_path) == {str(SEALED), f"quarantine/{SEALED}"}
     assert sealed_frames(tmp_path) == [b'{"n":%d}' % n for n in range(9)]
 
@@ -170,14 +174,14 @@ def test_an_incomplete_sealed_file_is_set_aside(
 def test_a_torn_first_append_is_removed(tmp_path: Path, journal: Path, length: int) -> None:
     """A file that ends within its first append holds no acknowledged row."""
     journal.write_bytes(journal.read_bytes()[:length])
-    assert settle_at(tmp_path).step is RecoveryStep.REMOVE
+    assert recover_at(tmp_path).outcome is Outcome.REMOVED
     assert files(tmp_path) == set()
 
 
 def test_a_journal_with_acknowledged_rows_is_never_removed(tmp_path: Path, journal: Path) -> None:
     """If rows were acknowledged and the file is empty all the same, it is set aside."""
     journal.write_bytes(b"")
-    assert settle_at(tmp_path, acknowledged_rows=9).step is RecoveryStep.SET_ASIDE
+    assert recover_at(tmp_path, has_acknowledged_rows=True).outcome is Outcome.QUARANTINED
     assert files(tmp_path) == {f"quarantine/{JOURNAL}"}
 
 
@@ -186,8 +190,8 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, journal: Path) -> None
     content = journal.read_bytes().replace(b"btcusdt", b"btcusdc")
     for _ in range(2):
         journal.write_bytes(content)
-        settled = settle_at(tmp_path)
-        assert (settled.step, settled.lost_bytes) == (RecoveryStep.SET_ASIDE, len(content))
+        recovered = recover_at(tmp_path)
+        assert (recovered.outcome, recovered.lost_bytes) == (Outcome.QUARANTINED, len(content))
     quarantine = tmp_path / "quarantine" / JOURNAL
     assert quarantine.read_bytes() == content
     assert files(tmp_path) == {f"quarantine/{JOURNAL}", f"quarantine/{JOURNAL}.again"}

@@ -16,8 +16,9 @@ from trio_collector import __version__
 from trio_collector.disk import LOCAL_DISK, LocalDisk
 from trio_collector.errors import JournalError, SealError
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.format.sealed_file import check_sealed
 from trio_collector.writer import seal as seal_module
-from trio_collector.writer.seal import check_sealed, seal
+from trio_collector.writer.seal import seal
 
 MakeBatch = Callable[..., Batch]
 WriteJournal = Callable[..., list[int]]
