@@ -1,9 +1,12 @@
 """Every combination of files that a crash leaves behind has one answer."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+import structlog
 
 from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
@@ -195,3 +198,80 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, journal: Path) -> None
     quarantine = tmp_path / "quarantine" / JOURNAL
     assert quarantine.read_bytes() == content
     assert files(tmp_path) == {f"quarantine/{JOURNAL}", f"quarantine/{JOURNAL}.again"}
+
+
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_a_journal_without_rows_beside_a_sealed_file(
+    tmp_path: Path, journal: Path, is_torn: bool
+) -> None:
+    """A journal that holds no whole batch is not compared with a sealed file, which stays."""
+    content = journal.read_bytes()
+    sealed = seal(journal, LOCAL_DISK).path
+    expected = sealed.read_bytes()
+    journal.write_bytes(content[:900] if is_torn else b"no journal at all")
+    outcome = recover_at(tmp_path).outcome
+    assert outcome is (Outcome.REMOVED if is_torn else Outcome.QUARANTINED)
+    assert files(tmp_path) - {f"quarantine/{JOURNAL}"} == {str(SEALED)}
+    assert sealed.read_bytes() == expected
+
+
+def test_a_sealed_file_that_cannot_be_read_today(tmp_path: Path, journal: Path) -> None:
+    """An error of the disk decides nothing: both files stay where they are."""
+    sealed = tmp_path / SEALED
+    sealed.mkdir()  # opening it fails, with a number
+    with pytest.raises(IsADirectoryError):
+        recover_at(tmp_path)
+    assert journal.exists()
+    assert sealed.is_dir()
+    assert not (tmp_path / "quarantine").exists()
+
+
+def test_an_incomplete_file_in_the_archive_is_left_there(tmp_path: Path, journal: Path) -> None:
+    """What is damaged in the archive is no longer ours to move; the journal is sealed beside it."""
+    root, archive = tmp_path, tmp_path.with_name(f"{tmp_path.name}-archive")
+    (archive / SEALED).parent.mkdir(parents=True)
+    (archive / SEALED).write_bytes(b"PAR1 damaged")
+    recovered = recover(JOURNAL, Spool(root, None, archive), LOCAL_DISK)
+    assert recovered.outcome is Outcome.SEALED
+    assert files(root) == {str(SEALED)}
+    assert (archive / SEALED).read_bytes() == b"PAR1 damaged"
+
+
+def test_what_recovery_tells(tmp_path: Path, journal: Path, write_journal: WriteJournal) -> None:
+    """What was lost in the journal is told, whether it is sealed or its sealed file was complete."""
+    content = bytearray(journal.read_bytes())
+    content[-30] ^= 1  # in the second append: five rows
+    journal.write_bytes(content + b"torn")
+    damaged = journal.read_bytes()
+    first = recover_at(tmp_path)
+    journal.write_bytes(damaged)
+    second = recover_at(tmp_path)
+    assert (first.outcome, second.outcome) == (Outcome.SEALED, Outcome.DROPPED)
+    for each in (first, second):
+        assert each.stream == Stream("binance", "btcusdt", DataType.TRADE)
+        assert each.sealed is not None
+        assert each.sealed.path == tmp_path / SEALED
+        assert each.sealed.size_bytes == each.sealed.path.stat().st_size
+        assert (each.sealed.rows, each.sealed.lost_bytes) == (4, each.lost_bytes)
+        assert each.lost_bytes > 4
+    assert first.sealed == second.sealed
+
+
+def test_folders_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be listed is logged, and the others are searched."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.arrows").touch()
+    scandir = os.scandir
+
+    def scan(path: str) -> object:
+        if Path(path).name == "a":
+            raise PermissionError(errno.EACCES, "injected", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with structlog.testing.capture_logs() as entries:
+        assert find_files(tmp_path) == [PurePosixPath("b/1.arrows")]
+    assert [(entry["event"], entry["path"]) for entry in entries] == [
+        ("folder cannot be listed", str(tmp_path / "a"))
+    ]
