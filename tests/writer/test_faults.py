@@ -247,7 +247,7 @@ async def test_one_failed_read(
     sealed_frames: SealedFrames,
     autojump_clock: Any,
 ) -> None:
-    """What cannot be read today is not damaged: nothing is set aside, and the next try has it all."""
+    """What cannot be read today is not damaged: nothing goes into quarantine, and the next try has it all."""
     prepared = tmp_path / "prepared"
     await run_until_killed(run_once, prepared, batches, FaultyDisk(1, ["rename"]))
     # One journal has a sealed file already, as if the process had died before it could delete it.

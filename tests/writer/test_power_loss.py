@@ -223,7 +223,7 @@ def beside_a_damaged_file(journal: Path) -> None:
 def test_what_is_in_quarantine_stays_there(
     tmp_path: Path, journal: Path, prepare: Callable[[Path], None]
 ) -> None:
-    """Whenever the power fails, a file that is set aside is in one of its two places, whole."""
+    """Whenever the power fails, a file that goes into quarantine is in one of its two places, whole."""
     prepare(journal)
     (doubtful,) = tmp_path.rglob("*.parquet" if prepare is beside_a_damaged_file else "*.arrows")
     content, path = doubtful.read_bytes(), doubtful.relative_to(tmp_path)

@@ -88,7 +88,7 @@ def test_plan_journal(state: JournalState, has_sealed: bool, plan: JournalPlan) 
 
 
 def test_quarantine_is_never_looked_at(tmp_path: Path) -> None:
-    """What was set aside once is not found again."""
+    """What is in quarantine is not found again."""
     for name in ("quarantine/a/b", "binance/quarantine/x"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "1.arrows").touch()
@@ -182,7 +182,7 @@ def test_a_torn_first_append_is_removed(tmp_path: Path, journal: Path, length: i
 
 
 def test_a_journal_with_acknowledged_rows_is_never_removed(tmp_path: Path, journal: Path) -> None:
-    """If rows were acknowledged and the file is empty all the same, it is set aside."""
+    """If rows were acknowledged and the file is empty all the same, it goes into quarantine."""
     journal.write_bytes(b"")
     assert recover_at(tmp_path, has_acknowledged_rows=True).outcome is Outcome.QUARANTINED
     assert files(tmp_path) == {f"quarantine/{JOURNAL}"}

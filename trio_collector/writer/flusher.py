@@ -108,9 +108,7 @@ class Flusher:
         for attempt in range(DRAIN_TRIES):
             if attempt:
                 await trio.sleep(DRAIN_PAUSE_S)
-            await self._work(
-                FlushRound(self._context.now_us(), self._buffer.take_all(), syncs=True, ends=True)
-            )
+            await self._work(FlushRound(self._context.now_us(), self._buffer.take_all(), ends=True))
             if not self._buffer.rows:
                 return
         self._give_up()
