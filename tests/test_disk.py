@@ -1,10 +1,14 @@
 """The real disk does what the writer relies on."""
 
+import errno
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from trio_collector.disk import LOCAL_DISK
+from tests.support.disk import no_descriptor_leaks
+from trio_collector.disk import LOCAL_DISK, LocalDisk, make_folders
 
 
 def test_a_file_is_never_opened_twice(tmp_path: Path) -> None:
@@ -35,6 +39,58 @@ def test_a_group_sync_that_fails_says_so() -> None:
     """An error of syncfs, which is called past Python, is an OSError."""
     with pytest.raises(OSError, match="Bad file descriptor"):
         LOCAL_DISK.sync_all(-1)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="it syncs with fcntl there")
+def test_a_sync_that_fails_says_so() -> None:
+    """A file is really synced: the kernel is asked, and its error is raised."""
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        LOCAL_DISK.sync(1 << 20)  # no descriptor of this process
+
+
+def test_a_folder_sync_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is really synced: the kernel is asked, and its error is raised; nothing stays open."""
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with no_descriptor_leaks():
+        LOCAL_DISK.sync_folder(tmp_path)
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="injected"):
+            LOCAL_DISK.sync_folder(tmp_path)
+
+
+def test_modes(tmp_path: Path) -> None:
+    """Files and folders are private."""
+    LOCAL_DISK.close(LOCAL_DISK.create(tmp_path / "a"))
+    LOCAL_DISK.make_folder(tmp_path / "b")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_machine_without_syncfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no syncfs, the disk says so before it is called."""
+    disk = LocalDisk()
+    monkeypatch.setattr(disk, "_syncfs", None)
+    assert not disk.has_group_sync
+    with pytest.raises(NotImplementedError):
+        disk.sync_all(-1)
+
+
+def test_folders_that_another_process_makes(tmp_path: Path) -> None:
+    """A folder that appears meanwhile is no error, and none of the names to be synced."""
+
+    class Raced(LocalDisk):
+        def make_folder(self, path: Path) -> None:
+            super().make_folder(path)
+            if path.name == "a":
+                super().make_folder(path)  # as if another process had been faster
+
+    changed: set[Path] = set()
+    make_folders(Raced(), tmp_path / "a" / "b", changed)
+    assert (tmp_path / "a" / "b").is_dir()
+    assert changed == {tmp_path / "a"}
 
 
 def test_free_space(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ async def collect(
                         server=config.aws.home_server_name or None,
                         now_us=now_us,
                         state=live.disk,
-                        segment_starts=context.segment_starts,
+                        on_segment_start=context.segment_starts.tell,
                     ),
                     storage,
                     batches,

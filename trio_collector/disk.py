@@ -3,9 +3,9 @@
 A call either does its work or raises OSError. Three facts of Linux are relied upon:
 
 * `write(2)` that fails has written nothing; on a full disk it first writes *less* than asked,
-  without an error, so whoever calls `write` compares the count.
+  without an error, so the caller of `write` compares the count.
 * A sync that failed must not be tried again: the kernel has marked the pages clean, and the next
-  call says all is well (https://wiki.postgresql.org/wiki/Fsync_Errors).
+  call reports success (https://wiki.postgresql.org/wiki/Fsync_Errors).
 * `syncfs` reports write-back errors since its descriptor was opened (since Linux 5.8), so one
   descriptor is kept open for it. It syncs folders too. Measured with 200 dirty files: 4-17 ms for
   one `syncfs`, 212-367 ms for 200 `fdatasync`.
@@ -22,7 +22,7 @@ FOLDER_MODE = 0o700
 
 
 class Disk(Protocol):
-    """What the writer does to a disk. Each call may raise OSError."""
+    """The calls that change a disk. Each may raise OSError."""
 
     @property
     def has_group_sync(self) -> bool:
@@ -38,7 +38,7 @@ class Disk(Protocol):
         ...
 
     def sync(self, descriptor: int) -> None:
-        """Return when what was written on `descriptor` survives a power loss."""
+        """Return when the bytes written on `descriptor` survive a power loss."""
         ...
 
     def sync_all(self, descriptor: int) -> None:
@@ -62,12 +62,12 @@ class Disk(Protocol):
     def unlink(self, path: Path) -> None: ...
 
     def free_bytes(self, path: Path) -> int:
-        """Return what is left for us on the filesystem of `path`."""
+        """Return how many bytes this user may still write on the filesystem of `path`."""
         ...
 
 
 class LocalDisk:
-    """The real one."""
+    """The disk of this machine."""
 
     def __init__(self) -> None:
         self._syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
@@ -86,13 +86,13 @@ class LocalDisk:
         if sys.platform == "darwin":
             import fcntl
 
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync stops at the drive's cache there
         else:
             os.fdatasync(descriptor)
 
     def sync_all(self, descriptor: int) -> None:
         if self._syncfs is None:
-            raise NotImplementedError("syncfs is of Linux")
+            raise NotImplementedError("only Linux has syncfs")
         if self._syncfs(descriptor) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
@@ -128,7 +128,10 @@ LOCAL_DISK = LocalDisk()
 
 
 def make_folders(disk: Disk, folder: Path, changed: set[Path]) -> None:
-    """Create `folder` and what is missing above it; add those that got a new name to `changed`."""
+    """Create `folder` and what is missing above it. Raises OSError.
+
+    The folders in which a name was created are added to `changed`; they have to be synced.
+    """
     missing = []
     while not folder.exists():
         missing.append(folder)

@@ -21,7 +21,7 @@ from trio_collector.format.journal_reader import open_journal
 from trio_collector.writer.journals import FlushRound, Journals
 from trio_collector.writer.rotation import SegmentLimits
 from trio_collector.writer.seal import seal
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 
 NOON_US = 1_700_049_600_000_000
 dice = random.Random(5)
@@ -87,7 +87,7 @@ def measure(name: str, message: Callable[[int], bytes], rows: int, per_append: i
     batches = batches_of(message, rows, min(per_append, 1000))
     together = max(1, per_append // 1000)
     with tempfile.TemporaryDirectory() as folder:
-        journals = Journals(Folders(Path(folder)), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
+        journals = Journals(Spool(Path(folder)), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
 
         def append() -> None:
             for start in range(0, len(batches), together):

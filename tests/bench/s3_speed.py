@@ -38,7 +38,7 @@ from trio_collector.events import Batch, DataType, Stream
 from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.journals import FlushRound, Journals
 from trio_collector.writer.rotation import SegmentLimits
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 from trio_collector.writer.task import run_writer
 
 PROBE_S = 0.005
@@ -144,7 +144,7 @@ def fill_journals(spool: Path, size_bytes: int) -> None:
         )
         for _ in range(500)
     ]
-    journals = Journals(Folders(spool), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
+    journals = Journals(Spool(spool), SegmentLimits(3600, 1 << 40), LOCAL_DISK)
     now_us = FIRST_MS * 1000
     for number in range(size_bytes // (ROW_BYTES * len(books))):
         batch = Batch(Stream("binance", f"s{number % 4}", DataType.ORDERBOOK), now_us + number)

@@ -75,52 +75,64 @@ def test_cut_at_every_length(journal: tuple[Path, list[int]]) -> None:
         assert inspect_journal(path) is state, length
 
 
-def check_damage(path: Path, ends: Sequence[int], damaged: bytes, original: bytes) -> int:
-    """Check what is read of `damaged`; return how many batches were lost."""
-    path.write_bytes(original)
-    whole, _, _ = read_frames(path)
-    path.write_bytes(damaged)
-    hit = {
-        number
-        for number, (start, end) in enumerate(pairwise(ends))
-        if damaged[start:end] != original[start:end]
-    }
-    try:
-        found, _, _ = read_frames(path)
-    except JournalError:
-        assert damaged[: ends[0]] != original[: ends[0]]
-        return len(whole)
-    assert all(batch in whole for batch in found)
-    assert sorted(map(str, found)) == sorted(map(str, {str(b): b for b in found}.values()))
-    if damaged[: ends[0]] == original[: ends[0]]:
-        assert all(batch in found for number, batch in enumerate(whole) if number not in hit)
-    return len(whole) - len(found)
+class Damage:
+    """A journal as it was written, to check what is read of it once it is damaged."""
+
+    def __init__(self, path: Path, ends: Sequence[int]) -> None:
+        self.path = path
+        self.ends = ends
+        self.original = path.read_bytes()
+        self.whole, _, _ = read_frames(path)
+
+    def flipped(self, position: int, bit: int) -> bytes:
+        damaged = bytearray(self.original)
+        damaged[position] ^= 1 << bit
+        return bytes(damaged)
+
+    def check(self, damaged: bytes) -> int:
+        """Check what is read of `damaged`; return how many batches were lost."""
+        self.path.write_bytes(damaged)
+        hit = {
+            number
+            for number, (start, end) in enumerate(pairwise(self.ends))
+            if damaged[start:end] != self.original[start:end]
+        }
+        is_header_hit = damaged[: self.ends[0]] != self.original[: self.ends[0]]
+        try:
+            found, _, _ = read_frames(self.path)
+        except JournalError:
+            assert is_header_hit
+            return len(self.whole)
+        assert all(batch in self.whole for batch in found)
+        assert sorted(map(str, found)) == sorted(map(str, {str(b): b for b in found}.values()))
+        if not is_header_hit:
+            assert all(
+                batch in found for number, batch in enumerate(self.whole) if number not in hit
+            )
+        return len(self.whole) - len(found)
 
 
 def test_a_flip_in_every_byte(journal: tuple[Path, list[int]]) -> None:
     """A flipped bit costs at most the batch it is in, and never makes a wrong row."""
-    path, ends = journal
-    original = path.read_bytes()
+    damage = Damage(*journal)
     dice = random.Random(7)
-    for position in range(len(original)):
-        damaged = bytearray(original)
-        damaged[position] ^= 1 << dice.randrange(8)
-        lost = check_damage(path, ends, bytes(damaged), original)
-        assert position < ends[0] or lost <= 1
+    for position in range(len(damage.original)):
+        lost = damage.check(damage.flipped(position, dice.randrange(8)))
+        assert position < damage.ends[0] or lost <= 1
 
 
 def test_random_damage(journal: tuple[Path, list[int]]) -> None:
     """Runs of garbage, of zeros and of ones cost the batches they touch and no other."""
-    path, ends = journal
-    original = path.read_bytes()
+    damage = Damage(*journal)
+    size_bytes = len(damage.original)
     dice = random.Random(8)
     for _ in range(600):
-        damaged = bytearray(original)
-        start = dice.randrange(ends[0], len(original))
-        length = min(dice.randrange(1, 300), len(original) - start)
+        damaged = bytearray(damage.original)
+        start = dice.randrange(damage.ends[0], size_bytes)
+        length = min(dice.randrange(1, 300), size_bytes - start)
         filling = dice.choice([bytes(length), b"\xff" * length, dice.randbytes(length)])
         damaged[start : start + length] = filling
-        check_damage(path, ends, bytes(damaged), original)
+        damage.check(bytes(damaged))
 
 
 def test_rows_lost_in_the_middle_are_counted(journal: tuple[Path, list[int]]) -> None:
@@ -141,12 +153,10 @@ def test_a_length_that_swallows_the_rest_is_noticed(
     """Batches of equal size, where one claims the next as its own, are told apart."""
     path = tmp_path / "equal.arrows"
     ends = write_journal(path, [make_batch(1, start=number) for number in range(4)])
-    original = path.read_bytes()
+    damage = Damage(path, ends)
     for position in range(ends[1], ends[2]):
         for bit in range(8):
-            damaged = bytearray(original)
-            damaged[position] ^= 1 << bit
-            assert check_damage(path, ends, bytes(damaged), original) <= 1
+            assert damage.check(damage.flipped(position, bit)) <= 1
 
 
 @pytest.mark.parametrize("tail", [bytes(8), bytes(4096), b"garbage", b"\xff" * 64, b"ARROW1\0\0"])
@@ -176,6 +186,11 @@ def test_a_second_journal_behind_the_first_is_not_believed(journal: tuple[Path, 
         (b"\xff\xff", JournalState.NOTHING),
         (b"not a journal at all", JournalState.UNREADABLE),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), JournalState.UNREADABLE),
+        # Lengths that would be sound, were they not so long that only a flipped bit can say so:
+        # the file must not be taken for one that was cut short, and removed.
+        (b"\xff\xff\xff\xff\xf8\xff\xff\x7f" + bytes(100), JournalState.UNREADABLE),
+        (b"\xff\xff\xff\xff\x08\x00\x01\x00" + bytes(100), JournalState.UNREADABLE),
+        (b"\xff\xff\xff\xff\x00\x00\x01\x00" + bytes(100), JournalState.NOTHING),
     ],
 )
 def test_states_without_a_header(tmp_path: Path, content: bytes, state: JournalState) -> None:
@@ -183,6 +198,18 @@ def test_states_without_a_header(tmp_path: Path, content: bytes, state: JournalS
     path = tmp_path / "journal.arrows"
     path.write_bytes(content)
     assert inspect_journal(path) is state
+
+
+def test_a_first_length_that_is_too_long_is_damage(
+    tmp_path: Path, make_batch: MakeBatch, write_journal: WriteJournal
+) -> None:
+    """A length that no batch has may hide rows; one that a batch can have is a torn append."""
+    path = tmp_path / "journal.arrows"
+    ends = write_journal(path, [make_batch(5)])
+    content = path.read_bytes()
+    for length, state in ((4096, JournalState.NOTHING), (4104, JournalState.UNREADABLE)):
+        path.write_bytes(content[: ends[0] + 4] + length.to_bytes(4, "little") + bytes([1]) * 99)
+        assert inspect_journal(path) is state
 
 
 def test_one_damaged_batch_is_unreadable_not_nothing(

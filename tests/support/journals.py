@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import trio
 
+from tests.support.disk import no_descriptor_leaks
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
 from trio_collector.disk import LOCAL_DISK, Disk
@@ -15,6 +16,7 @@ from trio_collector.events import Batch, DataType, Stream
 from trio_collector.format.columns import record_batch
 from trio_collector.format.header import new_header
 from trio_collector.format.journal import Journal
+from trio_collector.telemetry.storage_state import DiskState
 from trio_collector.threads import Worker
 from trio_collector.writer.task import run_writer
 
@@ -108,10 +110,17 @@ def inline_worker() -> Callable[[], Worker]:
 
 @pytest.fixture
 def run_once(inline_worker: Callable[[], Worker]) -> Callable[..., Awaitable[int]]:
-    """Run the writer from start to end over some batches; return what is left of the budget used."""
+    """Run the writer from start to end over some batches; return what is left of the budget used.
+
+    A run that ends without an exception has closed every descriptor that it opened.
+    """
 
     async def run(
-        root: Path, batches: Sequence[Batch], disk: Disk = LOCAL_DISK, **storage: Any
+        root: Path,
+        batches: Sequence[Batch],
+        disk: Disk = LOCAL_DISK,
+        state: DiskState | None = None,
+        **storage: Any,
     ) -> int:
         section = StorageSection(
             **{"mode": "s3", "data_dir": str(root), "min_free_bytes": 0, **storage}
@@ -123,7 +132,7 @@ def run_once(inline_worker: Callable[[], Worker]) -> Callable[..., Awaitable[int
             for batch in batches:
                 await budget.acquire(batch.size_bytes)
                 to_writer.send_nowait(batch)
-        with _wakeups:
+        with _wakeups, no_descriptor_leaks():
             await run_writer(
                 section,
                 received,
@@ -131,6 +140,7 @@ def run_once(inline_worker: Callable[[], Worker]) -> Callable[..., Awaitable[int
                 budget,
                 server=None,
                 disk=disk,
+                state=state,
                 new_worker=inline_worker,
             )
         return budget.used_bytes

@@ -1,130 +1,32 @@
 """The disk fails, or the process dies, at every single call: every row is in exactly one file."""
 
 import errno
-import random
+import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trio_collector.disk import LocalDisk
+from tests.support.disk import (
+    BrokenDisk,
+    FailingReads,
+    FaultyDisk,
+    FlakyDisk,
+    Killed,
+    ShortDisk,
+)
+from trio_collector.disk import LOCAL_DISK
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
 from trio_collector.telemetry import metrics
+from trio_collector.telemetry.storage_state import DiskState
+from trio_collector.writer.seal import seal
 
 RunOnce = Callable[..., Awaitable[int]]
 MakeBatch = Callable[..., Batch]
 SealedFrames = Callable[[Path], list[bytes]]
-
-CALLS = (
-    "create",
-    "write",
-    "sync",
-    "sync_all",
-    "close",
-    "open_folder",
-    "make_folder",
-    "sync_folder",
-    "rename",
-    "unlink",
-    "free_bytes",
-)
-
-
-class Killed(BaseException):
-    """The process is dead: nothing of it runs any more."""
-
-
-class FaultyDisk(LocalDisk):
-    """A disk that fails at the n-th of some calls, or is never reached again from then on.
-
-    A write that fails takes a part of the bytes first, as a disk does that is full.
-    """
-
-    def __init__(
-        self, n: int, calls: Sequence[str] = CALLS, failure: BaseException | None = None
-    ) -> None:
-        super().__init__()
-        self.n = n
-        self.calls = calls
-        self.failure = failure
-        self.count = 0
-        self.is_dead = False
-
-    @property
-    def has_happened(self) -> bool:
-        return self.count >= self.n
-
-    def check(self, call: str) -> bool:
-        """Count `call`; raise if it is its turn to fail."""
-        if self.is_dead:
-            raise Killed
-        if call not in self.calls:
-            return False
-        self.count += 1
-        if self.count != self.n:
-            return False
-        self.is_dead = self.failure is None
-        if call == "write":
-            return True
-        raise self.failure or Killed
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        if self.check("write"):
-            super().write(descriptor, memoryview(content)[: len(content) // 2])
-            raise self.failure or Killed
-        return super().write(descriptor, content)
-
-    def create(self, path: Path) -> int:
-        self.check("create")
-        return super().create(path)
-
-    def sync(self, descriptor: int) -> None:
-        self.check("sync")
-        super().sync(descriptor)
-
-    def sync_all(self, descriptor: int) -> None:
-        self.check("sync_all")
-        super().sync_all(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        super().close(descriptor)  # even a close that fails gives the descriptor back
-        self.check("close")
-
-    def open_folder(self, path: Path) -> int:
-        self.check("open_folder")
-        return super().open_folder(path)
-
-    def make_folder(self, path: Path) -> None:
-        self.check("make_folder")
-        super().make_folder(path)
-
-    def sync_folder(self, path: Path) -> None:
-        self.check("sync_folder")
-        super().sync_folder(path)
-
-    def rename(self, old: Path, new: Path) -> None:
-        self.check("rename")
-        super().rename(old, new)
-
-    def unlink(self, path: Path) -> None:
-        self.check("unlink")
-        super().unlink(path)
-
-    def free_bytes(self, path: Path) -> int:
-        self.check("free_bytes")
-        return super().free_bytes(path)
-
-
-class ShortDisk(FaultyDisk):
-    """A disk whose n-th write takes less than it was given, and says so without an error."""
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        if self.check("write"):
-            return LocalDisk.write(self, descriptor, memoryview(content)[: len(content) // 2])
-        return LocalDisk.write(self, descriptor, content)
 
 
 @pytest.fixture
@@ -158,11 +60,36 @@ def leftovers(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.suffix in (".arrows", ".tmp")]
 
 
+def each_n(root: Path) -> Iterator[tuple[int, Path]]:
+    """Yield 1, 2, 3 ... with an empty folder for each; the loop ends it."""
+    for n in range(1, 1000):
+        folder = root / str(n)
+        folder.mkdir()
+        yield n, folder
+    raise AssertionError("the run has no end")
+
+
+# How often one run of the writer over `batches` makes each call, at least.
+LEAST_CALLS = {
+    "create": 8,  # four journals, four sealed files
+    "write": 50,
+    "sync": 4,  # sealed files
+    "sync_all": 1,  # the journals, with their folders
+    "open_folder": 1,
+    "make_folder": 10,
+    "sync_folder": 8,
+    "rename": 4,
+    "unlink": 4,
+    "close": 9,
+    "free_bytes": 1,
+}
+
+# Nothing was written on the descriptor for `sync_all`: nobody needs to know how its close went.
+UNTOLD = {"close": 1}
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("n", range(1, 51))
-@pytest.mark.parametrize(
-    "call", ["create", "write", "sync", "make_folder", "sync_folder", "rename", "unlink", "close"]
-)
+@pytest.mark.parametrize("call", LEAST_CALLS)
 async def test_one_error(
     tmp_path: Path,
     batches: list[Batch],
@@ -171,30 +98,44 @@ async def test_one_error(
     ledger: Callable[[Path], list[str]],
     autojump_clock: Any,
     call: str,
-    n: int,
     code: int,
 ) -> None:
-    """One error of the disk loses no row, doubles none, and holds no byte of the budget."""
-    disk = FaultyDisk(n, [call], OSError(code, "injected"))
-    assert await run_once(tmp_path, batches, disk) == 0
-    assert sorted(sealed_frames(tmp_path)) == frames_of(batches)
-    assert leftovers(tmp_path) == []
-    assert ledger(tmp_path) == []
+    """One error of the disk loses no row, doubles none, holds no byte of the budget, and is told."""
+    untold = 0
+    for n, root in each_n(tmp_path):
+        disk, state = FaultyDisk(n, [call], OSError(code, "injected")), DiskState()
+        errors = metrics.parquet_write_errors._value.get()
+        assert await run_once(root, batches, disk, state) == 0
+        assert sorted(sealed_frames(root)) == frames_of(batches), n
+        assert leftovers(root) == [], n
+        assert ledger(root) == [], n
+        told = metrics.parquet_write_errors._value.get() - errors
+        if not disk.has_happened:
+            assert n > LEAST_CALLS[call]
+            assert untold == UNTOLD.get(call, 0)
+            assert (told, state.last_error) == (0, None)
+            return
+        untold += told == 0
+        assert (state.last_error is None) == (told == 0), n
 
 
-@pytest.mark.parametrize("n", range(1, 51))
 async def test_a_short_write(
     tmp_path: Path,
     batches: list[Batch],
     run_once: RunOnce,
     sealed_frames: SealedFrames,
     autojump_clock: Any,
-    n: int,
 ) -> None:
     """A write that takes less than it was given, without an error, is an error."""
-    assert await run_once(tmp_path, batches, ShortDisk(n, ["write"], OSError())) == 0
-    assert sorted(sealed_frames(tmp_path)) == frames_of(batches)
-    assert leftovers(tmp_path) == []
+    for n, root in each_n(tmp_path):
+        disk, state = ShortDisk(n), DiskState()
+        assert await run_once(root, batches, disk, state) == 0
+        assert sorted(sealed_frames(root)) == frames_of(batches), n
+        assert leftovers(root) == [], n
+        if not disk.has_happened:
+            assert n > LEAST_CALLS["write"]
+            return
+        assert "the disk took" in (state.last_error or ""), n
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -209,34 +150,13 @@ async def test_a_seal_that_never_works_is_left_for_the_next_start(
     code: int,
 ) -> None:
     """While the disk fails for good the writer ends without an error; the next start has all rows."""
-
-    class BadDisk(FaultyDisk):
-        def check(self, called: str) -> bool:
-            if called == call:
-                raise OSError(code, "injected")
-            return False
-
-    assert await run_once(tmp_path, batches, BadDisk(0)) == 0
+    state = DiskState()
+    disk = BrokenDisk(call, OSError(code, "injected"))
+    assert await run_once(tmp_path, batches, disk, state) == 0
+    assert state.last_error == f"[Errno {code}] injected"
     assert await run_once(tmp_path, []) == 0
     assert sorted(sealed_frames(tmp_path)) == frames_of(batches)
     assert leftovers(tmp_path) == []
-
-
-class FlakyDisk(FaultyDisk):
-    """A disk on which any call may fail, by the dice."""
-
-    def __init__(self, seed: int, share: float) -> None:
-        super().__init__(0)
-        self.dice = random.Random(seed)
-        self.share = share
-
-    def check(self, call: str) -> bool:
-        if self.dice.random() >= self.share:
-            return False
-        self.failure = OSError(self.dice.choice([errno.ENOSPC, errno.EIO]), "injected")
-        if call == "write":
-            return True
-        raise self.failure
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -262,6 +182,16 @@ async def test_errors_everywhere(
     assert not (tmp_path / "quarantine").exists()
 
 
+async def run_until_killed(
+    run_once: RunOnce, root: Path, batches: Sequence[Batch], disk: FaultyDisk
+) -> None:
+    """Run the writer until its process dies, if it does."""
+    try:
+        await run_once(root, batches, disk)
+    except* Killed:
+        disk.close_all()
+
+
 async def test_a_kill_between_any_two_calls(
     tmp_path: Path,
     batches: list[Batch],
@@ -270,14 +200,9 @@ async def test_a_kill_between_any_two_calls(
     autojump_clock: Any,
 ) -> None:
     """Whatever call a kill comes before, after a restart each journaled row is in exactly one file."""
-    for n in range(1, 1000):
-        root = tmp_path / str(n)
-        root.mkdir()
+    for n, root in each_n(tmp_path):
         disk = FaultyDisk(n)
-        try:
-            await run_once(root, batches, disk)
-        except* Killed:
-            pass
+        await run_until_killed(run_once, root, batches, disk)
         before = Counter(journaled(root))
         sealed = Counter(sealed_frames(root))
         await run_once(root, [])
@@ -286,10 +211,9 @@ async def test_a_kill_between_any_two_calls(
         assert max(found.values(), default=1) == 1, n
         assert leftovers(root) == [], n
         assert not (root / "quarantine").exists(), n
-        if not disk.is_dead:
+        if not disk.has_happened:
             assert found == Counter(frames_of(batches))
             return
-    raise AssertionError("the run has no end")
 
 
 async def test_a_kill_during_recovery(
@@ -300,29 +224,51 @@ async def test_a_kill_during_recovery(
     autojump_clock: Any,
 ) -> None:
     """A recovery that is killed anywhere, and the one after it as well, loses and doubles nothing."""
-    for n in range(1, 1000):
-        root = tmp_path / str(n)
-        root.mkdir()
-        await run_until_sealing(run_once, root, batches)
-        before = Counter(journaled(root))
-        assert before == Counter(frames_of(batches))
+    prepared = tmp_path / "prepared"
+    await run_until_killed(run_once, prepared, batches, FaultyDisk(1, ["rename"]))
+    before = Counter(journaled(prepared))
+    assert before == Counter(frames_of(batches))
+    for n, root in each_n(tmp_path):
+        shutil.copytree(prepared, root, dirs_exist_ok=True)
         disk = FaultyDisk(n)
-        for seconds in (disk, FaultyDisk(max(1, n // 2))):
-            try:
-                await run_once(root, [], seconds)
-            except* Killed:
-                pass
+        for each in (disk, FaultyDisk(max(1, n // 2))):
+            await run_until_killed(run_once, root, [], each)
         await run_once(root, [])
         assert Counter(sealed_frames(root)) == before, n
         assert leftovers(root) == [], n
-        if not disk.is_dead:
+        if not disk.has_happened:
             return
-    raise AssertionError("the run has no end")
 
 
-async def run_until_sealing(run_once: RunOnce, root: Path, batches: Sequence[Batch]) -> None:
-    """Leave all rows in journals behind: the process dies at its first seal."""
-    try:
-        await run_once(root, batches, FaultyDisk(1, ["rename"]))
-    except* Killed:
-        pass
+async def test_one_failed_read(
+    tmp_path: Path,
+    batches: list[Batch],
+    run_once: RunOnce,
+    sealed_frames: SealedFrames,
+    autojump_clock: Any,
+) -> None:
+    """What cannot be read today is not damaged: nothing goes into quarantine, and the next try has it all."""
+    prepared = tmp_path / "prepared"
+    await run_until_killed(run_once, prepared, batches, FaultyDisk(1, ["rename"]))
+    # One journal has a sealed file already, as if the process had died before it could delete it.
+    journal = min(prepared.rglob("*.arrows"))
+    content = journal.read_bytes()
+    for path in prepared.rglob("*.tmp"):
+        path.unlink()
+    seal(journal, LOCAL_DISK)
+    journal.write_bytes(content)
+    failed = set()
+    for n, root in each_n(tmp_path):
+        shutil.copytree(prepared, root, dirs_exist_ok=True)
+        state, reads = DiskState(), FailingReads(root, n)
+        with reads.injected():
+            await run_once(root, [], LOCAL_DISK, state)
+        assert sorted(sealed_frames(root)) == frames_of(batches), n
+        assert leftovers(root) == [], n
+        assert not (root / "quarantine").exists(), n
+        if not reads.has_happened:
+            break
+        assert state.last_error == "[Errno 5] injected", n
+        assert reads.failed
+        failed.add(reads.failed.suffix)
+    assert failed == {".arrows", ".tmp", ".parquet"}

@@ -46,11 +46,12 @@ async def main(root, first):
     storage = StorageSection(mode="s3", data_dir=root, min_free_bytes=0, max_file_age_secs=0.5,
                              flush_interval_secs=0.05, sync_interval_secs=0.1)
     to_writer, batches = trio.open_memory_channel(10)
-    bell, _rings = trio.open_memory_channel(1)
+    wake_uploader, _wakeups = trio.open_memory_channel(1)
     budget = ByteBudget(10_000)
     budget.acquired = 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: run_writer(storage, batches, bell, budget, server=None))
+        nursery.start_soon(lambda: run_writer(
+            storage, batches, wake_uploader, budget, server=None))
         nursery.start_soon(feed, to_writer, budget, first)
         nursery.start_soon(tell, budget)
 
@@ -69,7 +70,7 @@ def journaled(root: Path) -> set[bytes]:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Return what is not a sealed file, and what was set aside."""
+    """Return what is not a sealed file, and what is in quarantine."""
     files = [path for path in root.rglob("*") if path.is_file()]
     return [path for path in files if path.suffix != ".parquet" or "quarantine" in path.parts]
 

@@ -17,7 +17,7 @@ MakeBatch = Callable[..., Batch]
 
 
 @pytest.mark.parametrize(
-    ("extent", "received_us", "takes"),
+    ("size", "received_us", "takes"),
     [
         (SegmentSize(NOON_US, 10), NOON_US, True),
         (SegmentSize(NOON_US, 10), NOON_US + US_PER_HOUR - 1, True),
@@ -33,7 +33,7 @@ def test_takes(size: SegmentSize, received_us: int, takes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extent", "now_us", "is_over"),
+    ("size", "now_us", "is_over"),
     [
         (SegmentSize(NOON_US, 10), NOON_US + 599_999_999, False),
         (SegmentSize(NOON_US, 10), NOON_US + 600_000_000, True),

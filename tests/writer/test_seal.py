@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.disk import BrokenDisk, ShortDisk, no_descriptor_leaks
 from trio_collector import __version__
 from trio_collector.disk import LOCAL_DISK, LocalDisk
 from trio_collector.errors import JournalError, SealError
 from trio_collector.events import Batch, DataType, Stream
+from trio_collector.format.columns import record_batch
 from trio_collector.writer import seal as seal_module
-from trio_collector.writer.seal import check_sealed, seal
+from trio_collector.writer.seal import seal
 
 MakeBatch = Callable[..., Batch]
 WriteJournal = Callable[..., list[int]]
@@ -124,18 +126,52 @@ def test_row_groups_are_bounded(
     assert pq.read_metadata(seal(path, LOCAL_DISK).path).num_row_groups == 3
 
 
-def test_damage_is_told(journal: Path) -> None:
-    """A flipped bit anywhere in a sealed file is noticed, or changes nothing that is read."""
-    sealed = seal(journal, LOCAL_DISK).path
-    original, expected = sealed.read_bytes(), check_sealed(sealed)
-    for position in range(len(original)):
-        damaged = bytearray(original)
-        damaged[position] ^= 1 << (position % 8)
-        sealed.write_bytes(damaged)
-        try:
-            assert check_sealed(sealed) == expected
-        except SealError:
-            continue
+def test_the_bytes_of_a_row_group_add_up(
+    tmp_path: Path,
+    make_batch: MakeBatch,
+    write_journal: WriteJournal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many appends are gathered as have the bytes of a row group, and no more."""
+    batches = [make_batch(frames=[b"x" * 1000], start=number) for number in range(5)]
+    size_bytes = record_batch(batches[:1]).nbytes
+    path = tmp_path / "1.arrows"
+    for limit_bytes, groups in ((2 * size_bytes, [2, 2, 1]), (2 * size_bytes - 1, [1] * 5)):
+        monkeypatch.setattr(seal_module, "GROUP_BYTES", limit_bytes)
+        write_journal(path, batches)
+        sealed = seal(path, LOCAL_DISK).path
+        metadata = pq.read_metadata(sealed)
+        assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == groups
+        sealed.unlink()
+
+
+def test_a_temporary_file_in_the_way_is_removed(journal: Path, tmp_path: Path) -> None:
+    """What an attempt left that could not even remove its own file is replaced."""
+    journal.with_suffix(".parquet.tmp").write_bytes(b"half")
+    assert seal(journal, LOCAL_DISK).rows == 12
+    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
+
+
+@pytest.mark.parametrize("call", ["create", "write", "sync", "close", "rename"])
+def test_a_disk_that_fails(journal: Path, tmp_path: Path, call: str) -> None:
+    """Whatever fails before the rename is done, the journal stays and the temporary file goes."""
+    with no_descriptor_leaks(), pytest.raises(OSError, match="injected"):
+        seal(journal, BrokenDisk(call, OSError(errno.EIO, "injected")))
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_disk_that_takes_less(journal: Path, tmp_path: Path) -> None:
+    """A write that takes less than it was given, without an error, does not pass."""
+    with pytest.raises(SealError, match=r"the disk took \d+ of \d+ bytes"):
+        seal(journal, ShortDisk(1))
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_a_temporary_file_that_cannot_be_removed(journal: Path) -> None:
+    """The error that is raised is the first one, not that of clearing up."""
+    journal.with_suffix(".parquet").touch()
+    with pytest.raises(SealError, match="does not belong"):
+        seal(journal, BrokenDisk("unlink", OSError(errno.EIO, "injected")))
 
 
 class ForgetfulDisk(LocalDisk):

@@ -7,17 +7,15 @@ import pytest
 from trio_collector.disk import LOCAL_DISK, make_folders
 from trio_collector.events import DataType, Stream
 from trio_collector.format.header import new_header
-from trio_collector.writer.segment import Folders, create_journal
+from trio_collector.writer.segment import Spool, create_journal
 
 STREAM = Stream("binance", "btc/usdt", DataType.TRADE)
 FOLDER = "binance/btc~2fusdt/trade/tokyo/2023-11-15"
 NOON_US = 1_700_049_600_000_000
 
 
-def create(folders: Folders, first_us: int = NOON_US) -> Path:
-    journal = create_journal(
-        folders, new_header(STREAM, folders.server, first_us), LOCAL_DISK, set()
-    )
+def create(spool: Spool, first_us: int = NOON_US) -> Path:
+    journal = create_journal(spool, new_header(STREAM, spool.server, first_us), LOCAL_DISK, set())
     journal.close()
     return journal.path
 
@@ -29,23 +27,23 @@ def test_a_name_in_any_state_is_taken(tmp_path: Path, suffix: str) -> None:
     folder.mkdir(parents=True)
     (folder / f"1700049600000{suffix}").touch()
     (folder / f"1700049600001{suffix}").touch()
-    assert create(Folders(tmp_path, "tokyo")) == folder / "1700049600002.arrows"
+    assert create(Spool(tmp_path, "tokyo")) == folder / "1700049600002.arrows"
 
 
-def test_a_name_that_was_delivered_is_taken(tmp_path: Path) -> None:
+def test_a_name_that_was_archived_is_taken(tmp_path: Path) -> None:
     """Where sealed files are moved to, their names count as well."""
-    delivered = tmp_path / "archive"
-    (delivered / FOLDER).mkdir(parents=True)
-    (delivered / FOLDER / "1700049600000.parquet").touch()
-    folders = Folders(tmp_path / "spool", "tokyo", delivered)
-    assert create(folders).name == "1700049600001.arrows"
+    archive = tmp_path / "archive"
+    (archive / FOLDER).mkdir(parents=True)
+    (archive / FOLDER / "1700049600000.parquet").touch()
+    spool = Spool(tmp_path / "spool", "tokyo", archive)
+    assert create(spool).name == "1700049600001.arrows"
 
 
 def test_the_folder_stays_that_of_the_day(tmp_path: Path) -> None:
     """The last millisecond of a day, when taken, moves on within the day's folder."""
     midnight_us = NOON_US + 12 * 3_600_000_000
-    folders = Folders(tmp_path, "tokyo")
-    first, second = create(folders, midnight_us - 1), create(folders, midnight_us - 1)
+    spool = Spool(tmp_path, "tokyo")
+    first, second = create(spool, midnight_us - 1), create(spool, midnight_us - 1)
     assert first.parent == second.parent == tmp_path / FOLDER
 
 

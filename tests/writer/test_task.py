@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.support.disk import no_descriptor_leaks
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
 from trio_collector.disk import LOCAL_DISK, Disk, LocalDisk
@@ -40,6 +41,7 @@ class Room(msgspec.Struct):
     wakeups: trio.MemoryReceiveChannel[None]
     budget: ByteBudget
     state: DiskState
+    starts: list[tuple[Stream, int]] = []  # of segments, and when their first row was received
 
     async def send(self, *batches: Batch) -> None:
         """Send `batches` as a feed does, and let the writer see them."""
@@ -91,16 +93,18 @@ def open_room(tmp_path: Path, inline_worker: Callable[[], Worker]) -> OpenRoom:
                 disk=disk,
                 state=room.state,
                 new_worker=inline_worker,
+                on_segment_start=lambda *start: room.starts.append(start),
             )
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            with to_writer, wakeups:
-                yield room
-                to_writer.close()
-                with trio.fail_after(600):
-                    async for _ring in wakeups:
-                        pass
+        with no_descriptor_leaks():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                with to_writer, wakeups:
+                    yield room
+                    to_writer.close()
+                    with trio.fail_after(600):
+                        async for _wakeup in wakeups:
+                            pass
         assert room.budget.used_bytes == 0
 
     return open_
@@ -117,6 +121,40 @@ async def test_rows_become_sealed_files(
         await room.send(*(make_batch(3, start=3 * n) for n in range(4)))
     assert sealed_frames(room.root) == [b'{"n":%d}' % n for n in range(12)]
     assert [path.suffix for path in room.root.rglob("*.*")] == [".parquet"]
+
+
+async def test_each_new_segment_is_told(
+    open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
+) -> None:
+    """The first row of a segment is told with its time, and no other is."""
+    other = STREAM._replace(symbol="ethusdt")
+    async with open_room(max_file_age_secs=60) as room:
+        await room.send(make_batch(2), make_batch(2, received_us=NOON_US + 1))
+        await room.send(make_batch(1, stream=other, received_us=NOON_US + 2))
+        await trio.sleep(70)
+        await room.send(make_batch(1, received_us=NOON_US + 70_000_000))
+    assert sorted(room.starts) == sorted(
+        [(STREAM, NOON_US), (other, NOON_US + 2), (STREAM, NOON_US + 70_000_000)]
+    )
+
+
+async def test_the_state_follows(
+    open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
+) -> None:
+    """State and metrics show what waits in memory and what is open, until nothing is."""
+    written = metrics.journal_rows._value.get()
+    sealed = metrics.parquet_rows_written._value.get()
+    async with open_room() as room:
+        await room.send(make_batch(3), make_batch(2, stream=STREAM._replace(symbol="x")))
+        await trio.sleep(2)
+        journals = room.journals()
+        assert (room.state.open_journals, len(journals)) == (2, 2)
+        assert room.state.journal_bytes == sum(path.stat().st_size for path in journals)
+        assert metrics.parquet_rows_buffered._value.get() == 0
+    assert (room.state.open_journals, room.state.journal_bytes) == (0, 0)
+    assert (room.state.waiting_seals, room.state.last_error) == (0, None)
+    assert metrics.journal_rows._value.get() - written == 5
+    assert metrics.parquet_rows_written._value.get() - sealed == 5
 
 
 async def test_a_cut_off_writer_rescues_what_is_in_memory(
@@ -149,7 +187,7 @@ async def test_rows_on_their_way_to_the_thread_are_rescued(
 
 
 async def test_an_end_without_rows(open_room: OpenRoom, autojump_clock: MockClock) -> None:
-    """A writer that never got a row ends, rings, and leaves nothing on disk."""
+    """A writer that never got a row ends, wakes the uploader, and leaves nothing on disk."""
     async with open_room() as room:
         pass
     assert list(room.root.iterdir()) == []
@@ -187,7 +225,7 @@ async def test_few_rows_are_written_after_the_interval(
 async def test_the_hour_ends_a_segment_that_is_silent(
     open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
 ) -> None:
-    """When the hour has passed its segments are sealed, and the bell rings."""
+    """When the hour has passed its segments are sealed, and the uploader is woken."""
     async with open_room(max_file_age_secs=1e9) as room:
         await room.send(make_batch(2))
         with trio.fail_after(3602):
@@ -231,7 +269,7 @@ async def test_rows_of_different_hours_are_in_different_files(
 
 
 class SmallDisk(LocalDisk):
-    """A disk whose free space is told by the test, and that can be full."""
+    """A disk whose free space the test sets, and that can be full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -323,6 +361,8 @@ async def test_a_full_disk_keeps_what_was_accepted(
         await room.send(accepted)
         await trio.sleep(20)
         assert is_shedding(room)
+        assert room.state.failing_streams == 1
+        assert metrics.parquet_rows_buffered._value.get() == 3
         assert room.budget.used_bytes == accepted.size_bytes
         await room.send(make_batch(7, start=900, received_us=NOON_US + 5))
         assert room.budget.used_bytes == accepted.size_bytes
@@ -330,6 +370,7 @@ async def test_a_full_disk_keeps_what_was_accepted(
         disk.is_full = False
         await trio.sleep(65)
         assert not is_shedding(room)
+        assert room.state.failing_streams == 0
         assert room.budget.used_bytes == 0
         await room.send(make_batch(1, start=5))
     assert sorted(sealed_frames(room.root)) == [b'{"n":%d}' % n for n in range(6)]
@@ -401,7 +442,7 @@ async def test_what_was_left_behind_is_recovered(
     assert {path.suffix for path in room.root.rglob("*.*")} == {".parquet"}
 
 
-async def test_sealed_files_of_an_earlier_life_ring_the_bell(
+async def test_sealed_files_of_an_earlier_process_wake_the_uploader(
     open_room: OpenRoom, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     """What waits in the spool since an earlier process is not forgotten."""
@@ -414,13 +455,13 @@ async def test_sealed_files_of_an_earlier_life_ring_the_bell(
     assert old.exists()
 
 
-async def test_nobody_listens_to_the_bell(
+async def test_nobody_listens(
     open_room: OpenRoom,
     make_batch: MakeBatch,
     sealed_frames: SealedFrames,
     autojump_clock: MockClock,
 ) -> None:
-    """A bell that nobody hears disturbs nothing."""
+    """A wake-up that nobody receives disturbs nothing."""
     async with open_room(max_file_age_secs=10) as room:
         for n in range(3):
             await room.send(make_batch(1, start=n, received_us=clock_us()))
@@ -499,7 +540,7 @@ async def test_with_real_threads(
                 batch = make_batch(10, stream=STREAM._replace(symbol=f"s{n % 20}"), start=10 * n)
                 await budget.acquire(batch.size_bytes)
                 await to_writer.send(batch)
-        async for _ring in wakeups:
+        async for _wakeup in wakeups:
             pass
     assert budget.used_bytes == 0
     assert len(set(sealed_frames(tmp_path))) == len(sealed_frames(tmp_path)) == 2000

@@ -1,11 +1,11 @@
 """Rows as columns: batches of one stream to one Arrow record batch.
 
-The buffers are put together here rather than by `pa.array`: that is as fast from Python objects
-(0.07 µs for a 125-byte frame), but looks for pandas first, and where pandas is installed the first
-row to be written would wait a second for its import.
+The buffers are put together here rather than by `pa.array`, which is as fast with Python objects
+(0.07 µs for a 125-byte frame) but imports pandas where that is installed: the first append would
+wait a second for it.
 
 What a column cannot hold - bytes that are not UTF-8, a number beyond 64 bits - must neither be
-lost nor end the process: `separate` takes such rows out, as rows of the stream's `unparsed`.
+lost nor end the process: `separate` turns such rows into `unparsed` rows of the same symbol.
 """
 
 import struct
@@ -30,7 +30,7 @@ Row = tuple[str, int | None, bytes]
 
 
 class UnfitRows(ValueError):
-    """Some of the rows do not fit into their columns; never leaves the writer."""
+    """Some rows do not fit into their columns. The writer catches it and calls `separate`."""
 
 
 def record_batch(batches: Sequence[Batch]) -> pa.RecordBatch:
@@ -54,7 +54,7 @@ def record_batch(batches: Sequence[Batch]) -> pa.RecordBatch:
 def separate(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
     """Return the rows that fit, and the others as `unparsed` rows; both may be empty.
 
-    The bytes that each row holds of the budget go with it.
+    The bytes that a batch holds of the budget are divided between the two.
     """
     pairs = [_separate_one(batch) for batch in batches]
     sound = [batch for batch, _ in pairs if batch.rows]
@@ -101,7 +101,7 @@ def _texts(values: list[bytes], kind: pa.DataType = STRING) -> pa.Array:
     """Return `values` as a column of `kind`; raises UnicodeDecodeError if they are not text."""
     content = b"".join(values)
     if kind == STRING and not content.isascii():
-        for value in values:  # each by itself: a torn character may fit the next one's beginning
+        for value in values:  # one by one: joined, two halves of a character would be text
             value.decode()
     offsets = array("i", accumulate(map(len, values), initial=0))
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]

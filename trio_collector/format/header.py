@@ -1,7 +1,8 @@
 """The header of a journal: what is the same for every row, in the metadata of its schema.
 
-Each header has a salt, and every checksum starts from the header. So a frame that contains the
-bytes of a batch - whoever sent it - can never be taken for one while a damaged journal is searched.
+Each header has a random salt, and every checksum starts from the header. So the bytes of a batch
+inside a frame - sent by accident or in bad faith - are never taken for a batch of the journal while
+a damaged file is searched.
 """
 
 import secrets
@@ -48,7 +49,10 @@ def new_header(stream: Stream, server: str | None, first_us: int) -> Header:
 
 
 def parse_header(schema: pa.Schema) -> Header:
-    """Return what `Header.schema` put into `schema`. Raises ValueError where that is not so."""
+    """Return the header that `Header.schema` wrote into `schema`.
+
+    Raises ValueError if it is incomplete, or the columns are not those of a journal.
+    """
     found = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     try:
         header = Header(

@@ -6,17 +6,18 @@
 
 Invariants:
 
-* A file is written by one process and never again after anything went wrong: there is no appending
-  to what another life left behind, so all damage is at the end, or comes from the disk itself.
+* A file is written by one process, and never again after an error: nothing is appended to what an
+  earlier process left behind, so all damage is at the end, or comes from the disk itself.
 * Every append is one `os.write`, the first one with the schema in front: a header is never alone.
 * No codec: compression costs more than it saves in a file that lives for an hour, and it is no
-  checksum either (46 % of the flipped bits in a zstd stream went unnoticed).
+  checksum either (46 % of flipped bits in a zstd stream went unnoticed).
 * Arrow IPC has no checksums: a zeroed tail is a clean end, and zeroed bytes are data. So `crc` is a
   CRC32 of all that a row is made of: the header's metadata (a flipped bit there must not give rows
   to another stream), the counts, and the exact logical bytes of each buffer.
 * `row` is the running number of the batch's first row; a reader counts what is lost in the middle.
 
-No end-of-stream marker is written: a journal ends where its bytes end. `reader.py` reads it back.
+No end-of-stream marker is written: a journal ends where its bytes end. `journal_reader.py` reads
+it back.
 """
 
 import struct
@@ -43,7 +44,7 @@ class SegmentSize(NamedTuple):
 
 
 class Journal:
-    """A journal that grows. Whatever fails, the only thing left to do with it is `close`."""
+    """A journal that grows. After any error, the only call that is allowed is `close`."""
 
     def __init__(self, path: Path, descriptor: int, header: Header, disk: Disk) -> None:
         self.path = path
@@ -62,10 +63,10 @@ class Journal:
         return SegmentSize(self.header.first_us, self.size_bytes)
 
     def append(self, rows: pa.RecordBatch) -> None:
-        """Write `rows` behind what is there.
+        """Write `rows` at the end.
 
-        Raises OSError, or JournalError if the disk took only a part; no row of `rows` is in the
-        journal then, for a torn batch has no valid checksum.
+        Raises OSError, or JournalError if the disk took only a part. No row of `rows` is in the
+        journal then, because a torn batch has no valid checksum.
         """
         whole = memoryview(encode(self._schema, rows, self.rows, self._seed))
         message = whole[self._header_bytes :] if self.size_bytes else whole
@@ -82,12 +83,12 @@ class Journal:
         self.is_dirty = False
 
     def close(self) -> None:
-        """Give the descriptor back. Raises OSError; it is gone all the same."""
+        """Close the file. Raises OSError; the descriptor is closed all the same."""
         self._disk.close(self._descriptor)
 
 
 def encode(schema: pa.Schema, rows: pa.RecordBatch, row: int, seed: int) -> pa.Buffer:
-    """Return a whole journal of one append; in front of its batch is `schema.serialize()`."""
+    """Return a whole journal of one append: `schema.serialize()`, then the batch."""
     sink = pa.BufferOutputStream()
     stream = pa.ipc.new_stream(sink, schema)  # not closed: that writes the end marker
     crc = checksum(rows, row, seed)
@@ -96,14 +97,14 @@ def encode(schema: pa.Schema, rows: pa.RecordBatch, row: int, seed: int) -> pa.B
 
 
 def body_bytes(rows: pa.RecordBatch) -> int:
-    """Return how long the body of the message is that holds `rows`: Arrow pads buffers to 8."""
+    """Return the length of the body of the message for `rows`: Arrow pads each buffer to 8 bytes."""
     return sum(-(-len(content) // 8) * 8 for content in _contents(rows))
 
 
 def checksum(rows: pa.RecordBatch, row: int, seed: int) -> int:
-    """Return the CRC32 of all that `rows` says, at the place `row` of its journal.
+    """Return the CRC32 of everything in `rows`, whose first row has the running number `row`.
 
-    Raises ValueError where the buffers are too short for what the batch claims to hold.
+    Raises ValueError if a buffer is too short for the rows that the batch claims to hold.
     """
     crc = zlib.crc32(struct.pack("<qqq", rows.num_rows, row, _times(rows).null_count), seed)
     for content in _contents(rows):
@@ -112,7 +113,7 @@ def checksum(rows: pa.RecordBatch, row: int, seed: int) -> int:
 
 
 def _times(rows: pa.RecordBatch) -> pa.Array:
-    """Return the one column that may hold nulls: the exchange's times."""
+    """Return the exchange's times, the one column that may hold nulls."""
     return rows.column(2)
 
 

@@ -1,16 +1,16 @@
 """Read a journal back: exactly its whole batches, whatever happened to the rest of the file.
 
 A batch is whole if Arrow can read it, its checksum agrees, and its message is exactly as long as
-its columns need; nothing else is ever yielded. After damage the reader looks for the next message:
-each starts with `ff ff ff ff` at a multiple of 8 bytes. It looks from the first byte of what was
-damaged, since a damaged length may claim the messages behind it; a false marker inside of a frame
-costs a look and yields nothing, for its checksum is wrong.
+its columns need; nothing else is ever yielded. After damage the reader searches for the next
+message: each starts with `ff ff ff ff` at a multiple of 8 bytes. The search begins at the first
+byte of the damaged message, because a damaged length may claim the messages behind it. A marker
+inside a frame costs one attempt and yields nothing: its checksum is wrong.
 
 Every way in which pyarrow reports a torn or damaged stream (StopIteration, ArrowInvalid, OSError
 without a number, MemoryError) means the same here: no whole batch at this place. An error of the
-disk itself has a number and is passed on: what cannot be read today is not damaged, and nothing may
-be decided about it. For its sake the file is not mapped into memory either, where it would be a
-SIGBUS that ends the process, at every start again.
+disk itself has a number and is raised: what cannot be read today is not damaged, and nothing may be
+decided about it. For the same reason the file is not mapped into memory, where such an error would
+be a SIGBUS that ends the process, again at every start.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from trio_collector.format.journal import CRC, ROW, body_bytes, checksum
 _MARKER = b"\xff\xff\xff\xff"
 _PREFIX_BYTES = 8  # the marker, and the length of the metadata behind it
 
-# A length beyond these is damage: a header holds seven short texts, and the metadata of a batch
-# takes about 500 bytes. They keep a flipped bit from asking for gigabytes.
+# A longer one is damage: a header holds seven short texts, and the metadata of a batch takes about
+# 500 bytes. Without a limit, a flipped bit in a length would look like a file that was cut short.
 _MAX_HEADER_BYTES = 65_536
 _MAX_METADATA_BYTES = 4_096
 
@@ -39,11 +39,11 @@ _SCAN_BYTES = 1 << 20
 
 
 class JournalState(enum.Enum):
-    """What there is in a journal that nobody writes on any more."""
+    """What a journal holds that nobody writes to any more."""
 
     ROWS = "rows"  # at least one whole batch
-    NOTHING = "nothing"  # the torn beginning of a first append, which was never acknowledged
-    UNREADABLE = "unreadable"  # there may have been rows
+    NOTHING = "nothing"  # the beginning of a first append, which was never acknowledged
+    UNREADABLE = "unreadable"  # no whole batch, but there may have been rows
 
 
 class TornHeader(JournalError):
@@ -51,12 +51,15 @@ class TornHeader(JournalError):
 
 
 class JournalReader:
-    """The whole batches of one journal, by iterating once, and what was lost beside them."""
+    """Iterates once over the whole batches of a journal, and counts what was lost between them.
+
+    `rows`, `lost_rows` and `lost_bytes` are complete once all batches were read.
+    """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.rows = 0  # in whole batches
-        self.lost_rows = 0  # between them, by their running numbers
+        self.lost_rows = 0  # between whole batches, by their running numbers
         self.size_bytes = os.fstat(descriptor).st_size
         self._descriptor = descriptor
         self._head = self._read_head()
@@ -70,12 +73,12 @@ class JournalReader:
 
     @property
     def lost_bytes(self) -> int:
-        """How many bytes are in no whole batch, once all batches were read."""
+        """The bytes that are in no whole batch."""
         return self.size_bytes - self._whole_bytes
 
     @property
     def is_torn_start(self) -> bool:
-        """Whether all that follows the header is a first append that was cut short."""
+        """Whether nothing but a first append that was cut short follows the header."""
         start = len(self._head)
         if self._is_zero_from(start):
             return True
@@ -85,7 +88,7 @@ class JournalReader:
             return True
         try:
             pa.ipc.read_message(_Splice(self._read, b"", start))
-        except OSError as exc:  # so says Arrow of a body that is too short
+        except OSError as exc:  # Arrow's error for a body that is too short
             _raise_if_real(exc)
             return True
         except (pa.ArrowInvalid, MemoryError):
@@ -117,7 +120,7 @@ class JournalReader:
     ) -> pa.RecordBatch | None:
         try:
             rows, facts = stream.read_next_batch_with_custom_metadata()
-            rows.validate()  # lengths only: no buffer may be shorter than its rows
+            rows.validate()  # compares lengths: no buffer may be shorter than its rows
             row, crc = int(facts[ROW]), int(facts[CRC])
             is_whole = (
                 rows.num_rows > 0
@@ -135,7 +138,7 @@ class JournalReader:
         return rows
 
     def _message_bytes(self, start: int, rows: pa.RecordBatch) -> int:
-        """Return how long a message at `start` is that holds `rows`."""
+        """Return the length of the message at `start` if it holds `rows`."""
         return _message_metadata_end(self._read(start, _PREFIX_BYTES)) + body_bytes(rows)
 
     def _can_start_message(self, start: int) -> bool:
@@ -168,7 +171,7 @@ class JournalReader:
         return self._read(0, size_bytes)
 
     def _read(self, start: int, size_bytes: int) -> bytes:
-        """Return `size_bytes` bytes at `start`, less where the file ends before."""
+        """Return `size_bytes` bytes at `start`, or those up to the end of the file."""
         return os.pread(self._descriptor, max(0, min(size_bytes, self.size_bytes - start)), start)
 
     def _is_zero_from(self, start: int) -> bool:
@@ -177,7 +180,7 @@ class JournalReader:
 
 
 class _Splice(io.RawIOBase):
-    """A journal as if its header were followed by the message at `position`."""
+    """Shows Arrow a stream of the header and, right behind it, the message at `position`."""
 
     def __init__(self, read: Callable[[int, int], bytes], head: bytes, position: int) -> None:
         self._read = read
@@ -200,8 +203,8 @@ class _Splice(io.RawIOBase):
 def open_journal(path: Path) -> Iterator[JournalReader]:
     """Open a journal for reading.
 
-    Raises TornHeader, JournalError where the header is damaged - then nothing in the file can be
-    trusted - and OSError.
+    Raises TornHeader if the file ends within its header, JournalError if the header is damaged,
+    because then nothing in the file can be trusted, and OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -211,7 +214,7 @@ def open_journal(path: Path) -> Iterator[JournalReader]:
 
 
 def inspect_journal(path: Path) -> JournalState:
-    """Return what there is in the journal `path`. Raises OSError."""
+    """Return what the journal `path` holds. Raises OSError."""
     try:
         with open_journal(path) as journal:
             if next(iter(journal), None) is not None:
@@ -235,19 +238,19 @@ _DAMAGE = (
 
 
 def _raise_if_real(exc: BaseException) -> None:
-    """Raise `exc` again if it is the disk's and not Arrow's: those have no number."""
+    """Raise `exc` if it is an error of the disk; those that Arrow raises have no number."""
     if isinstance(exc, OSError) and exc.errno is not None:
         raise exc
 
 
 def _message_metadata_end(prefix: bytes) -> int:
-    """Return how long a message is from its start to where its body begins."""
+    """Return the length of a message without its body."""
     metadata_bytes: int = struct.unpack_from("<i", prefix, 4)[0]
     return _PREFIX_BYTES + metadata_bytes
 
 
 def _is_prefix(prefix: bytes, limit_bytes: int) -> bool:
-    """Return whether `prefix` is a marker and a length that is sound."""
+    """Return whether `prefix` is a marker and a plausible length."""
     metadata_bytes = _message_metadata_end(prefix) - _PREFIX_BYTES
     return (
         prefix.startswith(_MARKER) and 0 < metadata_bytes <= limit_bytes and metadata_bytes % 8 == 0
@@ -255,5 +258,5 @@ def _is_prefix(prefix: bytes, limit_bytes: int) -> bool:
 
 
 def _is_torn(prefix: bytes) -> bool:
-    """Return whether `prefix` is the beginning of a message's first bytes and no more."""
+    """Return whether `prefix` is shorter than a message's first bytes, but starts like them."""
     return len(prefix) < _PREFIX_BYTES and _MARKER.startswith(prefix[:4])

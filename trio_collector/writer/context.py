@@ -1,17 +1,21 @@
-"""What the two waiting parts of the writer, flusher and sealer, have in common."""
+"""What the flusher and the sealer share.
+
+Both work on the same spool and disk, report into the same state and read the same wall clock;
+without this each of them would take four more arguments.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from trio_collector.disk import Disk
 from trio_collector.telemetry.storage_state import DiskState
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 
 
 class WriterContext(NamedTuple):
-    """Where they work, with what, and where they tell how it goes."""
+    """Where the writer works and where it reports its state."""
 
-    folders: Folders
+    spool: Spool
     disk: Disk
     state: DiskState
-    now_us: Callable[[], int]  # the wall clock
+    now_us: Callable[[], int]  # the wall clock, in microseconds since the Unix epoch

@@ -1,11 +1,12 @@
-"""What is not kept, and why: the disk guard.
+"""Load shedding: which rows are dropped when the disk is low or fails, and how many were.
 
-New rows are shed while the disk has less than `min_free_bytes` left, and rows of a stream while its
-last append failed: what was accepted before waits in memory until it can be written, and memory is
-bounded. Rows of the ledger are always accepted; they are few, and say what is missing. Every shed
-row is counted, and once a stream is kept again a `shed` row tells how many and from when to when.
+New rows are shed while the disk has less than `min_free_bytes` left, and new rows of a stream while
+its last append failed: the rows accepted before wait in memory until they can be written, and
+memory is bounded. Rows of the ledger are always accepted; they are few, and say what is missing.
+Every shed row is counted. Once a stream is accepted again, a `shed` row in the ledger tells how
+many rows are missing, and of which time.
 
-Shedding stops a little above the limit, so that it does not flutter around it.
+Shedding stops a little above the limit, so that it does not start and stop all the time.
 """
 
 from collections.abc import Set
@@ -32,7 +33,7 @@ class _Shed(NamedTuple):
 
 
 class DiskGuard:
-    """Decides what is kept, and remembers what is not."""
+    """Decides which rows are kept, and counts those that are not."""
 
     def __init__(self, min_free_bytes: int, state: DiskState) -> None:
         self._min_free_bytes = min_free_bytes
@@ -40,7 +41,7 @@ class DiskGuard:
         self._shed: dict[Stream, _Shed] = {}
 
     def note_free(self, free_bytes: int) -> None:
-        """Take note of what the disk has left."""
+        """Note how many bytes the disk has left."""
         metrics.disk_free_bytes.set(free_bytes)
         self._state.free_bytes = free_bytes
         share = 1 + RESUME_SHARE * self._state.is_low
@@ -66,12 +67,12 @@ class DiskGuard:
         self._shed[batch.stream] = _Shed(before.rows + batch.rows, before.from_us, at_us)
 
     def take_ledger(self, now_us: int, failing: Set[Stream] = frozenset()) -> list[Batch]:
-        """Return a `shed` row for every stream that is kept again."""
+        """Return a `shed` row for every stream whose rows are kept again."""
         kept = [] if self._state.is_low else [name for name in self._shed if name not in failing]
         return self._take(now_us, kept)
 
     def take_whole_ledger(self, now_us: int) -> list[Batch]:
-        """Return a `shed` row for every stream, because this is the end."""
+        """Return a `shed` row for every stream, at the end of the process."""
         return self._take(now_us, list(self._shed))
 
     def _take(self, now_us: int, streams: list[Stream]) -> list[Batch]:
@@ -83,6 +84,6 @@ class DiskGuard:
 
 
 def unbudgeted(batch: Batch) -> Batch:
-    """Return `batch` as one that the writer made itself: nothing was acquired for it."""
+    """Return `batch` as one that the writer made itself: it holds no bytes of the budget."""
     batch.size_bytes = 0
     return batch

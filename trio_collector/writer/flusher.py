@@ -1,9 +1,13 @@
 """From memory to the journals: rounds of work, each one visit to the journal thread.
 
-A round starts when rows are due or a chore is: looking for what has ended and for free space, once
-a second, and syncing. Receiving goes on meanwhile, so the next round takes whatever has come.
+    take ─▶ disk guard ─▶ row buffer ─▶ round ─▶ journals ─▶ closed journals, to the sealer
+              └─ shed                     │
+                                          └─ rows that failed, back into the row buffer
 
-What is acquired of the byte budget for a batch is given back exactly once: when its rows are in a
+A round starts when rows are due, or a chore: checking the limits of segments and the free space,
+once a second, and syncing. Receiving goes on meanwhile; the next round takes what has arrived.
+
+The bytes that a batch holds of the budget are released exactly once: when its rows are in a
 journal, when they are shed, or when they are given up at the very end.
 """
 
@@ -28,13 +32,13 @@ log = structlog.get_logger(__name__)
 
 LOOK_INTERVAL_S = 1.0
 
-# At the end there is no later: what failed once is tried again soon, and then the rows are lost.
+# At the end there is no later round: what fails is tried again soon, and then the rows are lost.
 DRAIN_TRIES = 3
 DRAIN_PAUSE_S = 0.3
 
 
 class Flusher:
-    """Takes rows and writes them; `end` lets `run` return, then `drain` finishes."""
+    """Takes rows and writes them. `end` lets `run` return; `drain` writes the rest."""
 
     def __init__(
         self,
@@ -43,16 +47,16 @@ class Flusher:
         budget: ByteBudget,
         *,
         worker: Worker,
-        hand_on: Callable[[ClosedJournal], None],
-        tell_begun: Callable[[Stream, int], None],
+        on_closed: Callable[[ClosedJournal], None],
+        on_segment_start: Callable[[Stream, int], None],
     ) -> None:
         self._context = context
         self._budget = budget
         self._worker = worker
-        self._hand_on = hand_on  # takes closed journals
-        self._tell_begun = tell_begun  # is told of new segments and when their first row came
+        self._on_closed = on_closed
+        self._on_segment_start = on_segment_start  # with the time of its first row, in µs
         limits = SegmentLimits(storage.max_file_age_secs, storage.max_file_bytes)
-        self._journals = Journals(context.folders, limits, context.disk)
+        self._journals = Journals(context.spool, limits, context.disk)
         self._buffer = RowBuffer(storage.flush_interval_secs)
         self._disk_guard = DiskGuard(storage.min_free_bytes, context.state)
         self._looks = _Chore(LOOK_INTERVAL_S, first_after_s=0.0)
@@ -66,7 +70,7 @@ class Flusher:
         return self._buffer.rows > 0
 
     def take(self, batch: Batch) -> None:
-        """Take rows that were received: let them wait, or shed them."""
+        """Buffer rows that were received, or shed them."""
         if not batch.rows:
             self._budget.release(batch.size_bytes)
         elif self._disk_guard.keeps(batch, batch.stream in self._buffer.failing):
@@ -76,7 +80,7 @@ class Flusher:
             self._budget.release(batch.size_bytes)
 
     def add(self, batch: Batch) -> None:
-        """Let rows wait, whatever the disk is like."""
+        """Buffer rows whatever the state of the disk."""
         due_at = self._buffer.due_at
         self._buffer.add(batch, trio.current_time())
         if self._buffer.has_full or self._buffer.due_at < due_at:
@@ -93,7 +97,7 @@ class Flusher:
                 await self._work(FlushRound(self._context.now_us(), due, looks, syncs))
 
     def end(self) -> None:
-        """Let `run` return after the round it is at."""
+        """Let `run` return after the current round."""
         self._is_ending = True
         self._wake.set()
 
@@ -104,9 +108,7 @@ class Flusher:
         for attempt in range(DRAIN_TRIES):
             if attempt:
                 await trio.sleep(DRAIN_PAUSE_S)
-            await self._work(
-                FlushRound(self._context.now_us(), self._buffer.take_all(), syncs=True, ends=True)
-            )
+            await self._work(FlushRound(self._context.now_us(), self._buffer.take_all(), ends=True))
             if not self._buffer.rows:
                 return
         self._give_up()
@@ -120,46 +122,46 @@ class Flusher:
 
     async def _work(self, todo: FlushRound) -> None:
         try:
-            outcome = await self._worker(partial(self._journals.work, todo))
-        except trio.Cancelled:  # before it began: a worker cuts nothing off in between
+            result = await self._worker(partial(self._journals.work, todo))
+        except trio.Cancelled:  # before it began: a worker never stops half way
             for batches in todo.due:
                 self._buffer.give_back(batches[0].stream, batches)
             raise
-        self._note_written(outcome)
-        self._note_failed(outcome)
-        if outcome.free_bytes is not None:
-            self._disk_guard.note_free(outcome.free_bytes)
-        self._context.state.open_journals = outcome.open_journals
-        self._context.state.journal_bytes = outcome.journal_bytes
-        self._context.state.last_error = outcome.error or self._context.state.last_error
-        for begun in outcome.begun:
-            self._tell_begun(*begun)
-        for closed in outcome.closed:
-            self._hand_on(closed)
+        self._note_written(result)
+        self._note_failed(result)
+        if result.free_bytes is not None:
+            self._disk_guard.note_free(result.free_bytes)
+        self._context.state.open_journals = result.open_journals
+        self._context.state.journal_bytes = result.journal_bytes
+        self._context.state.last_error = result.error or self._context.state.last_error
+        for started in result.started:
+            self._on_segment_start(*started)
+        for closed in result.closed:
+            self._on_closed(closed)
         for batch in self._disk_guard.take_ledger(self._context.now_us(), self._buffer.failing):
             self.add(batch)
         metrics.parquet_rows_buffered.set(self._buffer.rows)
         self._context.state.rows_buffered = self._buffer.rows
 
-    def _note_written(self, outcome: FlushResult) -> None:
-        if not outcome.written:
+    def _note_written(self, result: FlushResult) -> None:
+        if not result.written:
             return
-        rows = sum(batch.rows for batch in outcome.written)
+        rows = sum(batch.rows for batch in result.written)
         metrics.journal_rows.inc(rows)
         self._context.state.journal_rows += rows
-        for stream in {batch.stream for batch in outcome.written} - outcome.failed.keys():
+        for stream in {batch.stream for batch in result.written} - result.failed.keys():
             self._buffer.note_written(stream)
-        self._budget.release(sum(batch.size_bytes for batch in outcome.written))
+        self._budget.release(sum(batch.size_bytes for batch in result.written))
 
-    def _note_failed(self, outcome: FlushResult) -> None:
+    def _note_failed(self, result: FlushResult) -> None:
         now = trio.current_time()
         news = [
             stream
-            for stream, batches in outcome.failed.items()
+            for stream, batches in result.failed.items()
             if self._buffer.put_back(stream, batches, now)
         ]
         if news:
-            log.error("rows cannot be written and wait", streams=len(news), error=outcome.error)
+            log.error("rows cannot be written and wait", streams=len(news), error=result.error)
         self._context.state.failing_streams = len(self._buffer.failing)
 
     def _give_up(self) -> None:
@@ -174,14 +176,14 @@ class Flusher:
 
 
 class _Chore:
-    """Something that is done at an interval, on the trio clock."""
+    """Work that is due at an interval, on the trio clock."""
 
     def __init__(self, interval_s: float, first_after_s: float) -> None:
         self.due_at = trio.current_time() + first_after_s
         self._interval_s = interval_s
 
     def is_due(self, now: float) -> bool:
-        """Return whether it is time, and if so, wait for the next."""
+        """Return whether it is due; if so, it is due again an interval later."""
         if now < self.due_at:
             return False
         self.due_at = now + self._interval_s

@@ -1,7 +1,7 @@
 """One process per data_dir: two would seal each other's journals.
 
-The lock is the kernel's (flock) and ends with the process, however it ends. The pid in the file is
-only there to be named in the message.
+The lock is the kernel's (flock) and ends with the process, however that ends. The pid in the file
+serves the error message alone.
 """
 
 import contextlib

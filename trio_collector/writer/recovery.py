@@ -1,4 +1,4 @@
-"""What becomes of a journal that nobody writes on any more, in this process or after a crash.
+"""What becomes of a journal that nobody writes to any more, in this process or after a crash.
 
 A kill can come between any two calls to the disk, so every combination of files has one answer:
 
@@ -6,13 +6,13 @@ A kill can come between any two calls to the disk, so every combination of files
     X.parquet.tmp                             removed: it was never complete
     X.arrows, with rows                       sealed
     X.arrows and a complete X.parquet         the journal is dropped: the kill came after the rename
-    X.arrows and an incomplete X.parquet      X.parquet is set aside, the journal is sealed
+    X.arrows and an incomplete X.parquet      X.parquet goes into quarantine, the journal is sealed
     X.arrows, torn within its first append    removed: no row of it was acknowledged
-    X.arrows, no whole batch, more than that  set aside: there may have been rows
+    X.arrows, no whole batch, more than that  goes into quarantine: there may have been rows
 
-*Set aside* is moved to `quarantine/` under the same path; nothing that may hold a row is deleted.
-An incomplete sealed file is set aside rather than left beside a second one: then every row is in
-exactly one file that is delivered. Files that are not named as ours are left alone.
+`quarantine/` keeps a file under the same path; nothing that may hold a row is deleted. An
+incomplete sealed file goes there rather than staying beside a second one: then every row is in
+exactly one file that is delivered. Files that are not named as segments are left alone.
 """
 
 import enum
@@ -28,70 +28,80 @@ from trio_collector.disk import Disk, make_folders
 from trio_collector.errors import SealError
 from trio_collector.events import Stream
 from trio_collector.format.journal_reader import JournalState, inspect_journal, open_journal
-from trio_collector.writer.seal import Sealed, check_sealed, remove, seal
-from trio_collector.writer.segment import Folders, delivered_path, sealed_path
+from trio_collector.format.sealed_file import check_sealed
+from trio_collector.writer.seal import Sealed, remove, seal
+from trio_collector.writer.segment import Spool, archived_path, sealed_path
 
 log = structlog.get_logger(__name__)
 
 
-class RecoveryStep(enum.Enum):
-    """What is done with one file."""
+class Leftovers(NamedTuple):
+    """The segments that an earlier process left in data_dir, by their state, each list sorted."""
 
-    REMOVE = "remove"
-    SETTLE = "settle"  # look into the journal and decide then
+    temporary: list[PurePosixPath]
+    journals: list[PurePosixPath]
+    sealed: list[PurePosixPath]  # without a journal: ready to be delivered
+
+
+def plan_recovery(found: Iterable[PurePosixPath]) -> Leftovers:
+    """Return which of the files `found` below data_dir are segments, and in which state."""
+    left = Leftovers([], [], [])
+    for path in sorted(path for path in found if _stream_of(path)):
+        if path.name.endswith(layout.TEMPORARY):
+            left.temporary.append(path)
+        elif path.name.endswith(layout.JOURNAL):
+            left.journals.append(path)
+        elif path.name.endswith(layout.SEALED):
+            left.sealed.append(path)
+    journals = set(left.journals)
+    ready = [path for path in left.sealed if path.with_suffix(layout.JOURNAL) not in journals]
+    return left._replace(sealed=ready)
+
+
+class JournalPlan(enum.Enum):
+    """What is done with one journal."""
+
     SEAL = "seal"
     COMPARE = "compare"  # with the sealed file of the same name
-    SET_ASIDE = "set aside"
-    DROP = "drop"  # the journal: its sealed file is complete
-    DELIVER = "deliver"  # it is sealed and waits
+    REMOVE = "remove"
+    QUARANTINE = "quarantine"
 
 
-class RecoveryAction(NamedTuple):
-    """One step, and the file it is about, below data_dir."""
+def plan_journal(
+    state: JournalState, *, has_sealed: bool, has_acknowledged_rows: bool
+) -> JournalPlan:
+    """Return what is done with a journal in this `state`.
 
-    step: RecoveryStep
-    path: PurePosixPath
-
-
-def plan_recovery(found: Iterable[PurePosixPath]) -> list[RecoveryAction]:
-    """Return what is to be done about the files `found` below data_dir, in order."""
-    ours = sorted(path for path in found if _stream_of(path))
-    journals = {path for path in ours if path.name.endswith(layout.JOURNAL)}
-    actions = []
-    for path in ours:
-        if path.name.endswith(layout.TEMPORARY):
-            actions.append(RecoveryAction(RecoveryStep.REMOVE, path))
-        elif path in journals:
-            actions.append(RecoveryAction(RecoveryStep.SETTLE, path))
-        elif path.name.endswith(layout.SEALED) and path.with_suffix(layout.JOURNAL) not in journals:
-            actions.append(RecoveryAction(RecoveryStep.DELIVER, path))
-    return sorted(actions, key=lambda action: _ORDER[action.step])
+    `has_sealed`: a sealed file of the same name exists. `has_acknowledged_rows`: this process
+    counted rows as written to the journal, so it is never removed.
+    """
+    if state is JournalState.ROWS:
+        return JournalPlan.COMPARE if has_sealed else JournalPlan.SEAL
+    if state is JournalState.NOTHING and not has_acknowledged_rows:
+        return JournalPlan.REMOVE
+    return JournalPlan.QUARANTINE
 
 
-# Temporary files go first: a seal creates its own under the same name.
-_ORDER = {RecoveryStep.REMOVE: 0, RecoveryStep.DELIVER: 1, RecoveryStep.SETTLE: 2}
+class Outcome(enum.Enum):
+    """What was done with a journal."""
 
-
-def plan_journal(state: JournalState, has_sealed: bool) -> RecoveryStep:
-    """Return what is to be done with a journal that holds what `state` says."""
-    if state is JournalState.NOTHING:
-        return RecoveryStep.REMOVE
-    if state is JournalState.UNREADABLE:
-        return RecoveryStep.SET_ASIDE
-    return RecoveryStep.COMPARE if has_sealed else RecoveryStep.SEAL
+    SEALED = "sealed"
+    DROPPED = "dropped"  # its sealed file was complete
+    REMOVED = "removed"  # it held no row
+    QUARANTINED = "quarantined"
 
 
 class Recovered(NamedTuple):
-    """What was done with a journal."""
+    """What was done with a journal, and what was found in it."""
 
-    step: RecoveryStep  # DROP, SEAL, REMOVE or SET_ASIDE
+    outcome: Outcome
     stream: Stream | None
-    sealed: Sealed | None = None  # of DROP and SEAL
+    sealed: Sealed | None = None  # of SEALED and DROPPED
     lost_bytes: int = 0
 
 
 def find_files(root: Path) -> list[PurePosixPath]:
-    """Return the files below `root`, without what is set aside. What cannot be listed is logged."""
+    """Return the files below `root`, without the quarantine. What cannot be listed is logged."""
     found = []
     for folder, folders, files in os.walk(root, onerror=_report_unlisted):
         if Path(folder) == root:
@@ -102,43 +112,51 @@ def find_files(root: Path) -> list[PurePosixPath]:
 
 
 def recover(
-    path: PurePosixPath, folders: Folders, disk: Disk, acknowledged_rows: int = 0
+    path: PurePosixPath, spool: Spool, disk: Disk, *, has_acknowledged_rows: bool = False
 ) -> Recovered:
-    """Do with the journal `path`, below data_dir, what has to be done.
+    """Seal, drop, remove or quarantine the journal `path`, below data_dir.
 
-    A journal with `acknowledged_rows` is never removed. Raises OSError and SealError; the journal
-    is kept then.
+    Raises OSError and SealError; the journal is kept then.
     """
-    journal = folders.root / path
-    found = _sealed_already(journal, folders)
-    step = plan_journal(inspect_journal(journal), has_sealed=found is not None)
-    if found and step is RecoveryStep.COMPARE:
-        if done := _compare(found, journal):
-            remove(journal, disk)
-            return Recovered(RecoveryStep.DROP, done.header.stream, done, done.lost_bytes)
-        if found.is_relative_to(folders.root):
-            quarantine(found, folders.root, disk)
-        step = RecoveryStep.SEAL
-    if step is RecoveryStep.SEAL:
-        done = seal(journal, disk)
-        return Recovered(step, done.header.stream, done, done.lost_bytes)
-    if step is RecoveryStep.REMOVE and not acknowledged_rows:
+    journal = spool.root / path
+    found = _sealed_already(journal, spool)
+    plan = plan_journal(
+        inspect_journal(journal),
+        has_sealed=found is not None,
+        has_acknowledged_rows=has_acknowledged_rows,
+    )
+    if plan is JournalPlan.REMOVE:
         remove(journal, disk)
-        return Recovered(step, _stream_of(path))
-    lost_bytes = journal.stat().st_size
-    quarantine(journal, folders.root, disk)
-    return Recovered(RecoveryStep.SET_ASIDE, _stream_of(path), lost_bytes=lost_bytes)
+        return Recovered(Outcome.REMOVED, _stream_of(path))
+    if plan is JournalPlan.QUARANTINE:
+        lost_bytes = journal.stat().st_size
+        quarantine(journal, spool.root, disk)
+        return Recovered(Outcome.QUARANTINED, _stream_of(path), lost_bytes=lost_bytes)
+    if found and plan is JournalPlan.COMPARE:
+        if complete := _compare(found, journal):
+            remove(journal, disk)
+            return _recovered(Outcome.DROPPED, complete)
+        if found.is_relative_to(spool.root):
+            quarantine(found, spool.root, disk)
+    return _recovered(Outcome.SEALED, seal(journal, disk))
+
+
+def _recovered(outcome: Outcome, sealed: Sealed) -> Recovered:
+    return Recovered(outcome, sealed.header.stream, sealed, sealed.lost_bytes)
 
 
 def quarantine(path: Path, root: Path, disk: Disk) -> Path:
-    """Move `path` into the quarantine and return where it is now. Raises OSError."""
+    """Move `path` into the quarantine and return where it is now. Raises OSError.
+
+    The new name is synced before the old one is given up: a power loss leaves at least one of them.
+    """
     target = root / layout.QUARANTINE / path.relative_to(root)
-    changed = {path.parent, target.parent}
+    changed = {target.parent}
     make_folders(disk, target.parent, changed)
     while target.exists():
         target = target.with_name(f"{target.name}.again")
     disk.rename(path, target)
-    for folder in sorted(changed):
+    for folder in (*sorted(changed), path.parent):
         disk.sync_folder(folder)
     log.error("file set aside", path=str(path), quarantine=str(target))
     return target
@@ -161,16 +179,16 @@ def _compare(sealed: Path, journal: Path) -> Sealed | None:
     return Sealed(sealed, reader.header, held.rows, size_bytes, reader.lost_rows, reader.lost_bytes)
 
 
-def _sealed_already(journal: Path, folders: Folders) -> Path | None:
-    paths = (sealed_path(journal), delivered_path(folders, journal))
+def _sealed_already(journal: Path, spool: Spool) -> Path | None:
+    paths = (sealed_path(journal), archived_path(spool, journal))
     return next((path for path in paths if path and path.exists()), None)
 
 
 def _stream_of(path: PurePosixPath) -> Stream | None:
-    """Return the stream that `path` is of; None if it is not ours."""
+    """Return the stream of the segment `path`; None if it is not named as one."""
     try:
         parsed = layout.parse_segment_path(path)
-    except ValueError:  # a foreign name that decodes to no text
+    except ValueError:  # bytes that are no text, which `os.walk` returns as surrogates
         return None
     return parsed.stream if parsed else None
 

@@ -3,8 +3,8 @@
 Invariants:
 
 * All rows of a segment were received in one UTC hour, so the date in its path is exact.
-* A segment ends with its hour, with its age, or with its size, whichever comes first; the hour and
-  the age also end a segment that no row comes to any more.
+* A segment ends with its hour, at its maximum age or at its maximum size, whichever comes first;
+  hour and age also end a segment that receives no more rows.
 * One append holds at most `MAX_APPEND_ROWS` rows, so that a record batch of the journal fits into
   one row group of the sealed file, and about `MAX_APPEND_BYTES` of frames: Arrow's 32-bit offsets
   end at 2 GiB, and memory while sealing follows the largest append.
@@ -24,19 +24,19 @@ US_PER_S = 1_000_000
 
 
 class SegmentLimits(NamedTuple):
-    """What a segment may grow to."""
+    """The maximum age and size of a segment."""
 
     max_age_s: float
     max_bytes: int
 
 
 def takes(size: SegmentSize, received_us: int, limits: SegmentLimits) -> bool:
-    """Return whether rows that were received at `received_us` belong into this segment."""
+    """Return whether rows that were received at `received_us` go into this segment."""
     return hour_of(size.first_us) == hour_of(received_us) and not is_full(size, limits)
 
 
 def is_over(size: SegmentSize, now_us: int, limits: SegmentLimits) -> bool:
-    """Return whether the segment has ended by the wall clock or by its size."""
+    """Return whether the segment ends now, by the wall clock or by its size."""
     return (
         hour_of(now_us) > hour_of(size.first_us)
         or now_us - size.first_us >= limits.max_age_s * US_PER_S
@@ -45,7 +45,7 @@ def is_over(size: SegmentSize, now_us: int, limits: SegmentLimits) -> bool:
 
 
 def is_full(size: SegmentSize, limits: SegmentLimits) -> bool:
-    """Return whether the segment has its size."""
+    """Return whether the segment has reached its maximum size."""
     return size.size_bytes >= limits.max_bytes
 
 

@@ -1,8 +1,8 @@
-"""Rows that are in memory: received, and not yet in a journal.
+"""The row buffer: rows that were received and are not yet in a journal.
 
-A stream is due when `FULL_ROWS` rows wait, or when its oldest row has waited for the flush interval.
-When one stream's time has come all are taken along: one round of work for 500 quiet streams, not
-500 rounds. A stream whose rows came back is due again after a delay, which grows.
+A stream is due when it has `FULL_ROWS` rows, or when its oldest row has waited for the flush
+interval. When one is due by the interval, all are taken: one round of work for 500 quiet streams
+instead of 500 rounds. A stream whose rows could not be written is due again after a growing delay.
 """
 
 import math
@@ -14,13 +14,12 @@ from trio_collector.events import Batch, Stream
 
 FULL_ROWS = 1000
 
-# One round takes no more than this, but a whole batch at least. What it has written makes room for
-# the feeds and journals that it has ended can be sealed, while the next round is under way; and it
-# fits into the processor's caches about as often as not.
+# One round takes no more than this, but at least one batch. While the next round is under way, the
+# feeds can use the budget that this one released, and the journals that it closed can be sealed.
 ROUND_BYTES = 16 * 1024 * 1024
 
-# A full disk is freed by a person or by the uploader: seconds matter little then, but the first
-# tries should bridge what passes by itself.
+# A full disk is freed by a person or by the uploader, where seconds matter little; the first retries
+# are for errors that pass by themselves.
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 60.0
 
@@ -30,7 +29,7 @@ class _Waiting(msgspec.Struct):
     rows: int = 0
 
     def take(self, most_bytes: float) -> list[Batch]:
-        """Return the first batches, up to the one with which they have `most_bytes`."""
+        """Remove and return the first batches, up to the one that reaches `most_bytes`."""
         size_bytes = count = 0
         for batch in self.batches:
             if size_bytes >= most_bytes:
@@ -48,7 +47,7 @@ class _Failure(msgspec.Struct):
 
 
 class RowBuffer:
-    """Batches by stream, in the order they came. Times are those of the trio clock."""
+    """Batches by stream, in the order received. Times are those of the trio clock, in seconds."""
 
     def __init__(self, flush_interval_s: float) -> None:
         self.rows = 0
@@ -69,7 +68,7 @@ class RowBuffer:
         return self._failing.keys()
 
     def add(self, batch: Batch, now: float) -> None:
-        """Let the rows of `batch` wait."""
+        """Add the rows of `batch`."""
         waiting = self._waiting.setdefault(batch.stream, _Waiting())
         waiting.batches.append(batch)
         waiting.rows += batch.rows
@@ -79,7 +78,7 @@ class RowBuffer:
             self._full.add(batch.stream)
 
     def take_due(self, now: float) -> list[list[Batch]]:
-        """Return what is due, one list for each stream. It waits no more unless it comes back."""
+        """Remove and return what is due, one list for each stream."""
         if now < self.due_at:
             return self._take([*self._full, *self._retries(now)], ROUND_BYTES)
         self.due_at = math.inf
@@ -87,16 +86,19 @@ class RowBuffer:
         due = [stream for stream in self._waiting if stream not in resting]
         taken = self._take(due, ROUND_BYTES)
         if any(stream in self._waiting for stream in due):
-            self.due_at = now  # it was too much for one round
+            self.due_at = now  # the rest did not fit into this round
         return taken
 
     def take_all(self) -> list[list[Batch]]:
-        """Return everything, due or not."""
+        """Remove and return everything, due or not."""
         self.due_at = math.inf
         return self._take(list(self._waiting), math.inf)
 
     def put_back(self, stream: Stream, batches: Iterable[Batch], now: float) -> bool:
-        """Let rows that could not be written wait in front; return whether that is new."""
+        """Put rows that could not be written in front; return whether this is its first failure.
+
+        The stream is due again after a delay that grows with its failures.
+        """
         self.give_back(stream, batches)
         self._full.discard(stream)
         failures = self._failing[stream].failures + 1 if stream in self._failing else 1
@@ -104,7 +106,7 @@ class RowBuffer:
         return failures == 1
 
     def give_back(self, stream: Stream, batches: Iterable[Batch]) -> None:
-        """Let rows that were taken wait in front again."""
+        """Put rows that were taken in front again."""
         returned = list(batches)
         waiting = self._waiting.setdefault(stream, _Waiting())
         waiting.batches[:0] = returned
@@ -113,7 +115,7 @@ class RowBuffer:
         self.rows += rows
 
     def note_written(self, stream: Stream) -> None:
-        """Take note that rows of `stream` could be written."""
+        """Note that rows of `stream` could be written."""
         self._failing.pop(stream, None)
 
     def _retries(self, now: float) -> set[Stream]:
@@ -139,5 +141,5 @@ class RowBuffer:
 
 
 def retry_delay_s(failures: int) -> float:
-    """Return how long to wait after so many failures in a row."""
+    """Return how long to wait after this many consecutive failures."""
     return min(MAX_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 10))

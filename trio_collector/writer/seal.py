@@ -1,15 +1,12 @@
-"""Seal: turn a journal into a Parquet file that is checked, and only then drop the journal.
+"""Seal: turn a journal into a Parquet file that is checked, and only then delete the journal.
 
-    write X.parquet.tmp ─▶ re-open, check ─▶ fsync ─▶ rename to X.parquet ─▶ fsync folder
-                                              ─▶ delete X.arrows ─▶ fsync folder
+    write X.parquet.tmp ─▶ read back, check ─▶ sync ─▶ rename to X.parquet ─▶ sync folder
+                                               ─▶ delete X.arrows ─▶ sync folder
 
-At each moment one of the two holds all rows and can be told: a temporary file is never worth
-keeping, and a sealed file whose journal still exists belongs to the writer. It is checked before
-the rename because `close()` of a Parquet writer on a full disk has been seen to succeed.
-
-What is checked: page checksums (a reader has to ask for them), the number of rows, the first and
-last sequence id, and the SHA-256 over the bytes of `data` in row order, against what was read from
-the journal. The digest stays in the file's metadata as `content_sha256`.
+At each moment one of the two files holds all rows, and it can be told which: a temporary file is
+never worth keeping, and a sealed file whose journal still exists belongs to the writer. The file
+is checked before the rename because `close()` of a Parquet writer on a full disk has been seen to
+succeed. It must hold what was read from the journal, see `format/sealed_file.py`.
 
 A row group is gathered from whole batches up to `GROUP_ROWS` rows or `GROUP_BYTES` of messages, and
 written by one `write_table`: `write_batch` would make one row group per call. Memory is bounded by
@@ -17,9 +14,7 @@ a row group, however long the journal is.
 """
 
 import contextlib
-import hashlib
 import io
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,34 +22,23 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trio_collector import __version__, layout
+from trio_collector import layout
 from trio_collector.disk import Disk
 from trio_collector.errors import DiskError, JournalError, SealError
 from trio_collector.format.header import Header
 from trio_collector.format.journal_reader import JournalReader, open_journal
-from trio_collector.schemas import SCHEMA_VERSION, file_schema
+from trio_collector.format.sealed_file import (
+    ARROW_ERRORS,
+    Contents,
+    Tally,
+    check_sealed,
+    render_metadata,
+)
+from trio_collector.schemas import file_schema
 from trio_collector.writer.segment import sealed_path
 
 GROUP_ROWS = 65_536
 GROUP_BYTES = 64 * 1024 * 1024
-CHECK_ROWS = 2_048  # read at a time when a file is checked; memory follows it
-
-
-_MAGIC = b"PAR1"
-
-# What reading and writing files with Arrow may fail with, for the disk's or the memory's sake.
-UNREADABLE = (OSError, pa.ArrowException, MemoryError)
-
-
-class Contents(msgspec.Struct):
-    """What the rows of a file add up to."""
-
-    rows: int = 0
-    first_id: str = ""
-    last_id: str = ""
-    first_us: int = 0
-    last_us: int = 0
-    sha256: str = ""
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -68,27 +52,6 @@ class Sealed(msgspec.Struct, frozen=True):
     lost_bytes: int
 
 
-class Tally:
-    """Adds up `Contents`, table by table."""
-
-    def __init__(self) -> None:
-        self.contents = Contents()
-        self._digest = hashlib.sha256()
-
-    def add(self, rows: pa.Table) -> None:
-        if rows.num_rows == 0:
-            return
-        ids, times = rows["exchange_sequence_id"], rows["timestamp_collector"]
-        found = self.contents
-        if found.rows == 0:
-            found.first_id, found.first_us = ids[0].as_py(), times[0].as_py()
-        found.last_id, found.last_us = ids[-1].as_py(), times[-1].as_py()
-        found.rows += rows.num_rows
-        for chunk in rows["data"].chunks:
-            self._digest.update(_text_of(chunk))
-        found.sha256 = self._digest.hexdigest()
-
-
 def seal(journal: Path, disk: Disk) -> Sealed:
     """Seal `journal` and delete it.
 
@@ -97,7 +60,7 @@ def seal(journal: Path, disk: Disk) -> Sealed:
     file is removed if that is possible.
     """
     temporary, sealed = journal.with_suffix(layout.TEMPORARY), sealed_path(journal)
-    if temporary.exists():  # of an attempt that failed so badly that it could not be removed
+    if temporary.exists():  # of an attempt that could not remove it
         disk.unlink(temporary)
     with open_journal(journal) as reader:
         try:
@@ -106,7 +69,7 @@ def seal(journal: Path, disk: Disk) -> Sealed:
             if sealed.exists():
                 raise SealError(sealed, "exists, and does not belong to this journal")
             disk.rename(temporary, sealed)
-        except (*UNREADABLE, DiskError):
+        except (*ARROW_ERRORS, DiskError):
             with contextlib.suppress(OSError):
                 disk.unlink(temporary)
             raise
@@ -121,30 +84,6 @@ def remove(path: Path, disk: Disk) -> None:
     """Delete `path` for good. Raises OSError."""
     disk.unlink(path)
     disk.sync_folder(path.parent)
-
-
-def check_sealed(path: Path) -> Contents:
-    """Return what the sealed file `path` holds, read in full.
-
-    Raises SealError if that is not what its metadata says, or it cannot be read.
-    """
-    try:
-        with path.open("rb") as start:
-            if start.read(len(_MAGIC)) != _MAGIC:  # pyarrow looks for it at the end only
-                raise SealError(path, "does not start as a Parquet file")
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            tally = Tally()
-            for group in range(file.num_row_groups):
-                for rows in file.iter_batches(CHECK_ROWS, row_groups=[group], use_threads=False):
-                    tally.add(pa.Table.from_batches([rows]))
-            claimed = _parse_metadata(file.metadata.metadata or {})
-    except (*UNREADABLE, ValueError, LookupError) as exc:
-        if isinstance(exc, OSError) and exc.errno is not None:
-            raise
-        raise SealError(path, f"cannot be read: {exc}") from exc
-    if claimed != tally.contents:
-        raise SealError(path, f"holds {tally.contents}, its metadata say {claimed}")
-    return tally.contents
 
 
 def _write_checked(reader: JournalReader, temporary: Path, disk: Disk) -> None:
@@ -176,7 +115,7 @@ def _write(reader: JournalReader, sink: "_Sink") -> Contents:
             del rows  # before the next ones are gathered: two row groups are twice the memory
         if not reader.rows:
             raise JournalError(reader.path, "holds no whole batch")
-        parquet.add_key_value_metadata(_render_metadata(header, tally.contents))
+        parquet.add_key_value_metadata(render_metadata(header, tally.contents))
     return tally.contents
 
 
@@ -203,40 +142,6 @@ def _with_names(rows: pa.Table, header: Header) -> pa.Table:
     constant = [pa.repeat(pa.scalar(name, pa.string()), rows.num_rows) for name in names]
     schema = file_schema(header.stream.data_type)
     return pa.Table.from_arrays([*constant, *rows.columns], schema=schema)
-
-
-def _render_metadata(header: Header, contents: Contents) -> dict[str, str]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "collector_version": __version__,
-        "server": header.server or "",
-        "rows": str(contents.rows),
-        "first_sequence_id": contents.first_id,
-        "last_sequence_id": contents.last_id,
-        "first_timestamp_collector": str(contents.first_us),
-        "last_timestamp_collector": str(contents.last_us),
-        "content_sha256": contents.sha256,
-    }
-
-
-def _parse_metadata(metadata: dict[bytes, bytes]) -> Contents:
-    """Return what `_render_metadata` said of the contents."""
-    return Contents(
-        rows=int(metadata[b"rows"]),
-        first_id=metadata[b"first_sequence_id"].decode(),
-        last_id=metadata[b"last_sequence_id"].decode(),
-        first_us=int(metadata[b"first_timestamp_collector"]),
-        last_us=int(metadata[b"last_timestamp_collector"]),
-        sha256=metadata[b"content_sha256"].decode(),
-    )
-
-
-def _text_of(column: pa.Array) -> memoryview:
-    """Return the bytes of all values of a column of strings or bytes, one behind the other."""
-    _validity, offsets, text = column.buffers()
-    first = struct.unpack_from("=i", offsets, 4 * column.offset)[0]
-    end = struct.unpack_from("=i", offsets, 4 * (column.offset + len(column)))[0]
-    return memoryview(text if text is not None else b"")[first:end]
 
 
 class _Sink(io.RawIOBase):

@@ -1,7 +1,8 @@
-"""Where a new segment goes: the first free millisecond of its first row's folder.
+"""Where a new segment goes: the first free millisecond in the folder of its first row's day.
 
-A name is taken if a journal, a sealed file or a temporary one has it, here or where sealed files
-are moved to. The folder stays that of the first row's day even when the millisecond moves on.
+A name is taken if a journal, a sealed file or a temporary one has it, in the spool or in the archive
+that sealed files are moved to. The folder stays that of the first row's day even when the
+millisecond moves on.
 """
 
 import contextlib
@@ -16,27 +17,26 @@ from trio_collector.format.journal import Journal
 _SUFFIXES = (layout.JOURNAL, layout.SEALED, layout.TEMPORARY)
 
 
-class Folders(NamedTuple):
-    """Where segments are kept."""
+class Spool(NamedTuple):
+    """The folder in which segments grow and wait to be delivered (`data_dir`)."""
 
     root: Path
     server: str | None = None
-    delivered: Path | None = None  # where sealed files are moved to, if they are
+    archive: Path | None = None  # where sealed files are moved to; None: they go to the store
 
 
-def create_journal(folders: Folders, header: Header, disk: Disk, changed: set[Path]) -> Journal:
-    """Create a journal under `header`; add the folders whose names changed to `changed`.
+def create_journal(spool: Spool, header: Header, disk: Disk, changed: set[Path]) -> Journal:
+    """Create a journal under `header`; add the folders in which a name was created to `changed`.
 
-    Raises OSError. What was created until then stays: an empty folder is no harm.
+    Raises OSError. Folders that were created until then stay: an empty one does no harm.
     """
-    stream, first_us = header.stream, header.first_us
-    path = folders.root / layout.segment_path(stream, folders.server, first_us // 1000)
+    first_ms = header.first_us // 1000
+    path = spool.root / layout.segment_path(header.stream, spool.server, first_ms)
     make_folders(disk, path.parent, changed)
-    first_ms = first_us // 1000
     while True:
         path = path.with_name(f"{first_ms}{layout.JOURNAL}")
         first_ms += 1
-        if is_taken(folders, path):
+        if is_taken(spool, path):
             continue
         with contextlib.suppress(FileExistsError):
             descriptor = disk.create(path)
@@ -44,11 +44,11 @@ def create_journal(folders: Folders, header: Header, disk: Disk, changed: set[Pa
             return Journal(path, descriptor, header, disk)
 
 
-def is_taken(folders: Folders, journal: Path) -> bool:
+def is_taken(spool: Spool, journal: Path) -> bool:
     """Return whether the name of `journal` is in use in any state."""
     if any(journal.with_suffix(suffix).exists() for suffix in _SUFFIXES):
         return True
-    return (delivered := delivered_path(folders, journal)) is not None and delivered.exists()
+    return (archived := archived_path(spool, journal)) is not None and archived.exists()
 
 
 def sealed_path(journal: Path) -> Path:
@@ -56,8 +56,8 @@ def sealed_path(journal: Path) -> Path:
     return journal.with_suffix(layout.SEALED)
 
 
-def delivered_path(folders: Folders, journal: Path) -> Path | None:
-    """Return where the sealed file of `journal` is moved to; None if it is not moved."""
-    if folders.delivered is None:
+def archived_path(spool: Spool, journal: Path) -> Path | None:
+    """Return where the sealed file of `journal` is moved to; None without an archive."""
+    if spool.archive is None:
         return None
-    return folders.delivered / sealed_path(journal).relative_to(folders.root)
+    return spool.archive / sealed_path(journal).relative_to(spool.root)

@@ -1,9 +1,9 @@
 """The writer's task: receive, and at the end leave nothing behind that is not sealed.
 
-    receive ─▶ pending ─▶ flusher (journal thread) ─▶ sealer (seal thread) ─▶ bell
+    receive ─▶ flusher (journal thread) ─▶ sealer (seal thread) ─▶ wake the uploader
 
-Receiving never waits for the disk. The order of the end: no more batches; all rows into journals;
-all journals closed, then sealed; what sealing had to say in the ledger, written and sealed as well.
+Receiving never waits for the disk. The order at the end: no more batches; all rows into journals;
+all journals closed, then sealed; the ledger rows of sealing written and sealed as well.
 """
 
 import contextlib
@@ -18,16 +18,15 @@ from trio_collector import clock
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import StorageSection
 from trio_collector.disk import LOCAL_DISK, Disk, make_folders
-from trio_collector.events import Batch
-from trio_collector.feed.books.segment_starts import SegmentStarts
+from trio_collector.events import Batch, Stream
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.storage_state import DiskState
 from trio_collector.threads import Worker, thread_worker
 from trio_collector.writer.context import WriterContext
 from trio_collector.writer.flusher import Flusher
-from trio_collector.writer.recovery import RecoveryAction, find_files, plan_recovery
+from trio_collector.writer.recovery import Leftovers, find_files, plan_recovery
 from trio_collector.writer.sealer import Sealer
-from trio_collector.writer.segment import Folders
+from trio_collector.writer.segment import Spool
 
 log = structlog.get_logger(__name__)
 
@@ -45,37 +44,37 @@ async def run_writer(
     disk: Disk = LOCAL_DISK,
     state: DiskState | None = None,
     new_worker: Callable[[], Worker] = thread_worker,
-    segment_starts: SegmentStarts | None = None,
+    on_segment_start: Callable[[Stream, int], None] = lambda _stream, _first_us: None,
 ) -> None:
-    """Write `batches` until they end, then seal everything, ring `wake_uploader` and return.
+    """Write `batches` until they end, then seal everything, wake the uploader and return.
 
-    Errors of the disk never come out: rows wait, or are shed and counted. `state` tells how it goes.
-    The bell rings when a sealed file is ready; it is a hint, the files on disk are the queue.
-    `segment_starts` is told of each new segment.
+    Errors of the disk are never raised: rows wait, or are shed and counted. `state` shows them.
+    `wake_uploader` is sent to when a sealed file is ready; it is a hint, for the files on disk are
+    the queue. `on_segment_start` is called with the stream of each new segment and the time, in
+    microseconds since the Unix epoch, at which its first row was received.
     Cancelling writes what is in memory to the journals, within LAST_FLUSH_S, and leaves these for
     the next start.
     """
-    folders = _folders(storage, server)
-    context = WriterContext(folders, disk, state if state is not None else DiskState(), now_us)
+    spool = _spool(storage, server)
+    context = WriterContext(spool, disk, state if state is not None else DiskState(), now_us)
+    wake = partial(_wake, wake_uploader)
 
     def report(row: Batch) -> None:
         flusher.add(row)
 
-    sealer = Sealer(
-        context, new_worker(), ring=partial(_wake_uploader, wake_uploader), report=report
-    )
+    sealer = Sealer(context, new_worker(), wake_uploader=wake, report=report)
     worker = new_worker()
     flusher = Flusher(
         context,
         storage,
         budget,
         worker=worker,
-        hand_on=sealer.add_closed,
-        tell_begun=(segment_starts or SegmentStarts()).tell,
+        on_closed=sealer.add_closed,
+        on_segment_start=on_segment_start,
     )
     with batches, wake_uploader:
-        # Before the first journal of this process exists: what is found now is not ours.
-        sealer.add_leftovers(await worker(partial(_find_leftovers, folders, disk)))
+        # Before this process creates its first journal: what is found now is an earlier one's.
+        sealer.add_leftovers(await worker(partial(_find_leftovers, spool, disk)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sealer.run)
             await _collect(batches, flusher)
@@ -85,20 +84,20 @@ async def run_writer(
             await flusher.drain()
             await sealer.drain()
         sealer.give_up()
-        _wake_uploader(wake_uploader)
+        wake()
 
 
-def _find_leftovers(folders: Folders, disk: Disk) -> list[RecoveryAction]:
-    """Return what is to be done about the files in data_dir, which is created if it is absent."""
+def _find_leftovers(spool: Spool, disk: Disk) -> Leftovers:
+    """Return the segments in data_dir, which is created if it is absent."""
     try:
-        make_folders(disk, folders.root, set())
-    except OSError as exc:  # rows will wait in memory, and be heard of
-        log.warning("data_dir cannot be created", path=str(folders.root), error=str(exc))
-    return plan_recovery(find_files(folders.root))
+        make_folders(disk, spool.root, set())
+    except OSError as exc:  # rows wait in memory then, and that is reported
+        log.warning("data_dir cannot be created", path=str(spool.root), error=str(exc))
+    return plan_recovery(find_files(spool.root))
 
 
 async def _collect(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
-    """Receive until `batches` end; then all rows are in journals, and these are closed."""
+    """Receive until `batches` end, then write all rows into journals and close these."""
     is_drained = False
     try:
         async with trio.open_nursery() as nursery:
@@ -115,21 +114,21 @@ async def _collect(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) 
 
 
 async def _rescue(batches: trio.MemoryReceiveChannel[Batch], flusher: Flusher) -> None:
-    """Write what is in memory, because something else has failed or the drain is cut off."""
+    """Write what is in memory, because another task has failed or the drain is cut off."""
     with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
         while True:
             flusher.take(batches.receive_nowait())
-    # Shielded, for these rows are nowhere else. A disk that is well needs a second at most.
+    # Shielded because these rows are nowhere else. A sound disk needs a second at most.
     with trio.move_on_after(LAST_FLUSH_S, shield=True):
         await flusher.drain()
 
 
-def _folders(storage: StorageSection, server: str | None) -> Folders:
-    delivered = None if storage.mode == "s3" else Path(storage.local_path)
-    return Folders(Path(storage.data_dir), server or None, delivered)
+def _spool(storage: StorageSection, server: str | None) -> Spool:
+    archive = None if storage.mode == "s3" else Path(storage.local_path)
+    return Spool(Path(storage.data_dir), server or None, archive)
 
 
-def _wake_uploader(wake_uploader: trio.MemorySendChannel[None]) -> None:
-    """Ring the bell, unless it rings already or nobody listens any more."""
+def _wake(uploader: trio.MemorySendChannel[None]) -> None:
+    """Wake the uploader, unless a wake-up is waiting already or nobody listens any more."""
     with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
-        wake_uploader.send_nowait(None)
+        uploader.send_nowait(None)
