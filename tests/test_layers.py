@@ -112,7 +112,6 @@ PURE_FILES = {
     "store/digest.py",
     "uploader/verification.py",
     "uploader/retry_schedule.py",
-    "uploader/state.py",
     "config/urls.py",
     "telemetry/live_state.py",
     "writer/rotation.py",

@@ -40,7 +40,7 @@ from trio_collector.telemetry import metrics
 from trio_collector.telemetry.live_state import LiveState
 from trio_collector.telemetry.loop_lag import watch_loop_lag
 from trio_collector.telemetry.minute_line import run_minute_line
-from trio_collector.uploader.state import DeliveryState
+from trio_collector.uploader.report import DeliveryState
 from trio_collector.uploader.task import run_uploader
 from trio_collector.writer.disk_guard import DiskState
 from trio_collector.writer.lock import lock_data_dir

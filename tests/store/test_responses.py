@@ -19,7 +19,7 @@ from trio_collector.store.responses import (
     StoreResponse,
     error_of,
     object_info_of,
-    parse_retry_after,
+    retry_after_s,
 )
 
 NOW_S = 1_795_348_800.0
@@ -154,7 +154,7 @@ def test_cut_document() -> None:
 )
 def test_retry_after(text: str | None, wait_s: float) -> None:
     """Seconds or a date, within reason; what makes no sense asks for nothing."""
-    assert parse_retry_after(text, NOW_S) == wait_s
+    assert retry_after_s(text, NOW_S) == wait_s
 
 
 def test_stored() -> None:

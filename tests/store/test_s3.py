@@ -122,7 +122,7 @@ async def test_failures(
     [
         (Fault.STALLED_BODY, http.STALL_S, "takes nothing more|no answer"),
         (Fault.STALLED_REPLY, http.STALL_S, "no answer"),
-        (Fault.DRIP, http.ANSWER_S, "not done after 60 s"),
+        (Fault.DRIP, http.RESPONSE_S, "not done after 60 s"),
     ],
 )
 async def test_silence(

@@ -65,11 +65,11 @@ def test_next_start() -> None:
     job = start(backlog)
     assert backlog.next_start() == math.inf
     backlog.note_failed(job, 10.0, DOWN)
-    assert backlog.next_start() == job.rest.until
+    assert backlog.next_start() == job.timer.until
 
 
-def test_what_was_delivered_during_a_survey_is_not_found_again() -> None:
-    """A survey takes time: what left the spool meanwhile is not taken on."""
+def test_what_was_delivered_during_a_scan_is_not_found_again() -> None:
+    """A scan takes time: what left the spool meanwhile is not taken on."""
     backlog = backlog_of(1, 2)
     job = start(backlog)
     known = backlog.begin_scan()

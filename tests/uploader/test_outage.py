@@ -23,7 +23,7 @@ from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
 from trio_collector.threads import Workers
 from trio_collector.uploader import spool as spools
-from trio_collector.uploader.state import DeliveryState
+from trio_collector.uploader.report import DeliveryState
 from trio_collector.uploader.task import DELAYS, run_uploader
 from trio_collector.writer.task import run_writer
 

@@ -1,4 +1,4 @@
-"""Who rests after a failure, and for how long."""
+"""How long files wait after a failure, and when the spool is scanned again."""
 
 import random
 
@@ -20,34 +20,34 @@ def schedule() -> RetrySchedule:
     return RetrySchedule(4, DELAYS, random.Random(1))
 
 
-def rest() -> RetryTimer:
+def new_timer() -> RetryTimer:
     return RetryTimer(DELAYS, random.Random(1))
 
 
 def test_file_rests_longer_each_time() -> None:
     """A file rests for 1, 2, 4 … and at last up to 300 s."""
-    resting = rest()
+    timer = new_timer()
     delays = []
     for _ in range(12):
-        resting.begin(100.0, DOWN)
-        delays.append(resting.until - 100)
+        timer.fail(100.0, DOWN)
+        delays.append(timer.until - 100)
     assert delays[:5] == [pytest.approx(each, rel=0.26) for each in (1, 2, 4, 8, 16)]
     assert all(150 <= delay <= 300 for delay in delays[9:])
-    assert resting.failures == 12
+    assert timer.failures == 12
 
 
 def test_refusal_rests_long_at_once() -> None:
     """What a person has to change is not asked for again soon."""
-    resting = rest()
-    resting.begin(0.0, StoreRejected("no"))
-    assert 150 <= resting.until <= 300
+    timer = new_timer()
+    timer.fail(0.0, StoreRejected("no"))
+    assert 150 <= timer.until <= 300
 
 
 def test_store_may_ask_for_more() -> None:
     """Retry-After outranks every delay."""
-    resting = rest()
-    resting.begin(0.0, StoreUnavailable("later", retry_after_s=1000.0))
-    assert resting.until == 1000
+    timer = new_timer()
+    timer.fail(0.0, StoreUnavailable("later", retry_after_s=1000.0))
+    assert timer.until == 1000
 
 
 def test_single_failures_hold_up_nobody() -> None:
@@ -63,14 +63,14 @@ def test_single_failures_hold_up_nobody() -> None:
 def test_store_that_is_down() -> None:
     """When nothing succeeds all rest, and one at a time finds out whether it is over."""
     all_of_them = schedule()
-    rests = []
+    pauses = []
     for _ in range(20):
         before = all_of_them.until
         all_of_them.note_failure(before, DOWN)
-        rests.append(all_of_them.until - before)
-    assert rests[:7] == [0.0] * 7
-    assert rests[7:10] == [pytest.approx(each, rel=0.26) for each in (1, 2, 4)]
-    assert all(150 <= each <= 300 for each in rests[-2:])
+        pauses.append(all_of_them.until - before)
+    assert pauses[:7] == [0.0] * 7
+    assert pauses[7:10] == [pytest.approx(each, rel=0.26) for each in (1, 2, 4)]
+    assert all(150 <= each <= 300 for each in pauses[-2:])
     assert all_of_them.is_broken
     assert all_of_them.slots == 1
     all_of_them.note_success()
