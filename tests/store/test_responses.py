@@ -52,6 +52,12 @@ def error(status: int, code: str = "", text: str = "words", **headers: str) -> S
         (error(400, "XAmzContentSHA256Mismatch"), StoreUnavailable),
         (error(404, "NoSuchUpload"), StoreUnavailable),
         (error(307, "TemporaryRedirect"), StoreUnavailable),
+        (error(307), StoreUnavailable),
+        (error(308), StoreRejected),
+        (error(408), StoreUnavailable),
+        (error(425), StoreUnavailable),
+        (error(426), StoreRejected),
+        (error(409, "InvalidBucketName"), StoreRejected),
         (error(400, "ExpiredToken"), StoreUnavailable),
         (error(403, "ExpiredToken"), StoreUnavailable),
         (error(403, "AccessDenied"), StoreRejected),
@@ -79,6 +85,53 @@ def test_kinds(answer: StoreResponse, kind: type[StoreError]) -> None:
     assert str(fault).startswith(f"PutObject key: {answer.status}")
     if fault.is_permanent:
         assert fault.remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [
+        (error(403, "AccessDenied"), "policy of the user or role"),
+        (error(403, "AllAccessDisabled"), "owner of the account"),
+        (error(400, "AuthorizationHeaderMalformed"), "set aws.region"),
+        (error(409, "BucketAlreadyExists"), "choose another aws.bucket"),
+        (error(400, "IllegalLocationConstraintException"), "set aws.region"),
+        (error(403, "InvalidAccessKeyId"), "check the access key"),
+        (error(400, "InvalidBucketName"), "correct aws.bucket"),
+        (error(400, "InvalidToken"), "AWS_SESSION_TOKEN"),
+        (error(404, "NoSuchBucket"), "create the bucket"),
+        (error(403, "SignatureDoesNotMatch"), "check the secret key"),
+        (error(301, "PermanentRedirect"), "set aws.region"),
+        (error(301), "set aws.region"),
+        (error(302), "check aws.endpoint_url"),
+        (error(501, "NotImplemented"), "this store lacks"),
+        (error(412, "PreconditionFailed"), ""),
+        (error(503, "SlowDown"), ""),
+        (error(409, "ConditionalRequestConflict"), ""),
+        (error(500, "InternalError"), ""),
+    ],
+)
+def test_remedies(answer: StoreResponse, remedy: str) -> None:
+    """What a person can do is told, and nothing where time alone helps."""
+    fault = error_of("PutObject key", answer, NOW_S)
+    assert remedy in fault.remedy
+    assert bool(fault.remedy) == bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (301, "the bucket is in another region"),
+        (401, "the keys were not accepted"),
+        (403, "refused"),
+        (404, "not there"),
+        (500, "no reason given"),
+    ],
+)
+def test_answer_without_a_body(status: int, text: str) -> None:
+    """To HEAD there is nothing but a status, which is put into words."""
+    assert (
+        str(error_of("HeadObject key", error(status), NOW_S)) == f"HeadObject key: {status}: {text}"
+    )
 
 
 def test_words() -> None:

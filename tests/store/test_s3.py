@@ -243,7 +243,7 @@ async def test_endless_answer(serve_raw: ServeRaw) -> None:
 
 
 async def test_longer_object(serve_raw: ServeRaw) -> None:
-    """An object that is longer than was said is not read to its end."""
+    """An object that is longer than expected is not read to its end."""
     store = await serve_raw(answer(200, b"x" * (8 << 20)))
     with pytest.raises(StoreError, match="bytes came instead of 10"):
         await store.fetch_digest("key", 10)
@@ -314,8 +314,8 @@ async def test_store_that_lacks_checks(serve_raw: ServeRaw, content_of: ContentO
     lacking = answer(501, b"<Error><Code>NotImplemented</Code></Error>")
     store = await serve_raw(lacking, lacking, answer(200, headers='etag: "abc"\r\n'))
     with capture_logs() as entries:
-        said = await store.put("key", await content_of(b"rows"))
-    assert said.etag == "abc"
+        put = await store.put("key", await content_of(b"rows"))
+    assert put.etag == "abc"
     assert [each["header"] for each in entries] == ["if-none-match", "x-amz-checksum-sha256"]
 
 

@@ -106,6 +106,7 @@ def test_disagreement() -> None:
     assert disagreement(ObjectInfo(etag="a"), ObjectInfo(etag="b")) == "ETag a and b"
     assert disagreement(ObjectInfo(etag="a"), ObjectInfo(3, etag="a")) is None
     assert disagreement(ObjectInfo(), ObjectInfo(etag="a")) is None
+    assert disagreement(ObjectInfo(etag="a"), ObjectInfo()) is None
 
 
 @pytest.mark.parametrize(
