@@ -46,11 +46,11 @@ def parse_retry_after(
     """
     try:
         wait_s = float(text) if is_seconds(text) else parse_http_date(text) - now_s
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return min(max(0.0, wait_s), longest_s)
 
 
 def parse_http_date(text: str) -> float:
-    """Return a date of HTTP as Unix time; raises ValueError, TypeError or OverflowError."""
+    """Return a date of HTTP as Unix time; raises ValueError or OverflowError."""
     return email.utils.parsedate_to_datetime(text).timestamp()

@@ -105,7 +105,7 @@ def error_of(what: str, response: StoreResponse, now_s: float) -> StoreError:
         status=response.status,
         code=code,
         request_id=request_id,
-        retry_after_s=retry_after_s(response.headers.get("retry-after"), now_s),
+        retry_after_s=retry_after_s(response.headers.get("retry-after", ""), now_s),
         remedy=remedy,
     )
 
@@ -131,9 +131,9 @@ def _kind_of(status: int, code: str) -> tuple[Callable[..., StoreError], str]:
     return StoreRejected, "check aws.endpoint_url, aws.region, aws.bucket and the keys"
 
 
-def retry_after_s(text: str | None, now_s: float) -> float:
+def retry_after_s(text: str, now_s: float) -> float:
     """Return how many seconds a Retry-After header asks for; 0 where it makes no sense."""
-    return parse_retry_after(text or "", now_s, LONGEST_RETRY_AFTER_S, _is_number) or 0.0
+    return parse_retry_after(text, now_s, LONGEST_RETRY_AFTER_S, _is_number) or 0.0
 
 
 def _is_number(text: str) -> bool:
@@ -164,7 +164,7 @@ def _skew_remedy(response: StoreResponse, now_s: float) -> str:
     remedy = "set this machine's clock, and let NTP keep it; rows carry its time as well"
     try:
         skew_s = now_s - parse_http_date(response.headers.get("date", ""))
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, OverflowError):
         return remedy
     return f"it is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}: {remedy}"
 
