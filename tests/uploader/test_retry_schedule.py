@@ -1,5 +1,6 @@
 """How long files wait after a failure, and when the spool is scanned again."""
 
+import math
 import random
 
 import pytest
@@ -10,7 +11,13 @@ from trio_collector.errors import (
     StoreThrottling,
     StoreUnavailable,
 )
-from trio_collector.uploader.retry_schedule import Delays, RetrySchedule, RetryTimer
+from trio_collector.uploader.retry_schedule import (
+    REFRESH_S,
+    Delays,
+    RetrySchedule,
+    RetryTimer,
+    ScanTimer,
+)
 
 DOWN = StoreUnavailable("down")
 DELAYS = Delays()
@@ -93,3 +100,110 @@ def test_other_failures_are_not_the_stores() -> None:
     for exc in [OSError("io"), IntegrityError("other")] * 20:
         all_of_them.note_failure(0.0, exc)
     assert not all_of_them.is_broken
+
+
+def test_pause_is_no_longer_than_the_first_delay() -> None:
+    """Where delays are short, so is the pause of a store that throttles."""
+    all_of_them = RetrySchedule(4, Delays(first_s=0.1, longest_s=1.0), random.Random(1))
+    all_of_them.note_failure(10.0, StoreThrottling("slow down"))
+    assert all_of_them.until == pytest.approx(10.1, abs=0.026)
+
+
+def test_pauses_never_shrink() -> None:
+    """A short pause does not cut off a long one."""
+    all_of_them = schedule()
+    all_of_them.note_failure(0.0, StoreThrottling("slow down", retry_after_s=60.0))
+    all_of_them.note_failure(0.0, StoreThrottling("slow down"))
+    assert all_of_them.until == 60
+    all_of_them.skip()
+    assert all_of_them.until == -math.inf
+
+
+def test_store_that_rejects_everything() -> None:
+    """Only rejections in a row, and nothing else between, show that a person is needed."""
+    all_of_them = schedule()
+    for exc in [*[StoreRejected("no")] * 7, DOWN, *[StoreRejected("no")] * 7]:
+        all_of_them.note_failure(0.0, exc)
+        assert not all_of_them.is_rejected
+    all_of_them.note_failure(0.0, StoreRejected("no"))
+    assert all_of_them.is_rejected
+    all_of_them.note_success()
+    assert not all_of_them.is_rejected
+    assert not all_of_them.is_broken
+
+
+def test_delays_start_over() -> None:
+    """After a success the delays begin with the first again, of a file and of all."""
+    timer, all_of_them = new_timer(), schedule()
+    for _ in range(12):
+        timer.fail(0.0, DOWN)
+        all_of_them.note_failure(0.0, DOWN)
+    timer.succeed(7.0)
+    assert (timer.failures, timer.until) == (0, 7.0)
+    timer.fail(0.0, DOWN)
+    assert timer.until == pytest.approx(1, rel=0.26)
+    all_of_them.note_success()
+    for _ in range(8):
+        all_of_them.note_failure(1000.0, DOWN)
+    assert all_of_them.until == pytest.approx(1001, abs=0.26)
+    timer.skip()
+    assert timer.until == -math.inf
+
+
+def test_scan_is_due_at_the_start() -> None:
+    """What an earlier process has left is looked for at once."""
+    assert ScanTimer(new_timer()).due == 0
+
+
+def test_scans_take_a_share_of_the_time() -> None:
+    """A scan that took 2 s is followed by 20 s without one, however much there is to see."""
+    scan = ScanTimer(new_timer())
+    scan.begin()
+    assert scan.due == math.inf
+    scan.end(100.0, 102.0)
+    assert scan.due == math.inf
+    scan.is_wanted = True
+    assert scan.due == 122
+
+
+def test_news_during_a_scan() -> None:
+    """What comes while a scan is under way needs another one."""
+    scan = ScanTimer(new_timer())
+    scan.begin()
+    scan.is_wanted = True
+    scan.end(100.0, 100.0)
+    assert scan.due == 100
+
+
+def test_figures_are_refreshed() -> None:
+    """A scan is wanted when the latest one is too long ago, or was never made."""
+    scan = ScanTimer(new_timer())
+    scan.begin()
+    scan.end(100.0, 100.0)
+    scan.refresh(100 + REFRESH_S)
+    assert not scan.is_wanted
+    scan.refresh(101 + REFRESH_S)
+    assert scan.is_wanted
+    scan = ScanTimer(new_timer())
+    scan.begin()
+    scan.refresh(0.0)
+    assert scan.is_wanted
+
+
+def test_failed_scan() -> None:
+    """A scan that failed is wanted again, later each time; twice in a row is hopeless."""
+    scan = ScanTimer(new_timer())
+    dues = []
+    for failures in range(1, 4):
+        scan.begin()
+        scan.fail(100.0, OSError("io"))
+        dues.append(scan.due - 100)
+        assert scan.is_hopeless == (failures > 1)
+    assert dues == [pytest.approx(each, rel=0.26) for each in (1, 2, 4)]
+    scan.hurry()
+    assert scan.due == -math.inf
+    scan.begin()
+    assert not scan.is_hopeless
+    scan.end(100.0, 100.0)
+    scan.hurry()
+    assert (scan.due, scan.is_hopeless) == (-math.inf, False)

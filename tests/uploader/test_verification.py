@@ -130,6 +130,8 @@ def test_parts() -> None:
     assert plan_verification(IN_PARTS, head) is Proof.PROVEN
     whole = ObjectInfo(IN_PARTS.size, OTHERS.checksum, OTHERS.etag)
     assert plan_verification(IN_PARTS, whole) is Proof.NEEDS_READING
+    of_three = ObjectInfo(IN_PARTS.size, OTHERS.checksum + "-3", f"{OTHERS.etag}-3")
+    assert plan_verification(IN_PARTS, of_three) is Proof.NEEDS_READING
     false = head._replace(etag=f"{OTHERS.etag}-2")
     assert plan_verification(IN_PARTS, false) is Proof.CONTRADICTED
 

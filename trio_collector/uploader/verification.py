@@ -25,18 +25,18 @@ _MD5_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 class Proof(enum.Enum):
     """What HEAD proves about an object."""
 
-    PROVEN = "proven"
-    NEEDS_MD5 = "needs md5"  # of the file, to compare the ETag with
-    NEEDS_READING = "needs reading"  # neither proof nor contradiction
-    CONTRADICTED = "contradicted"
+    PROVEN = enum.auto()
+    NEEDS_MD5 = enum.auto()  # of the file, to compare the ETag with
+    NEEDS_READING = enum.auto()  # neither proof nor contradiction
+    CONTRADICTED = enum.auto()
 
 
 class Owner(enum.Enum):
     """Whose object it is that has the name of one of our files."""
 
-    OURS = "ours"
-    OTHERS = "others"
-    UNCLEAR = "unclear"  # the store contradicts itself
+    OURS = enum.auto()
+    OTHERS = enum.auto()
+    UNCLEAR = enum.auto()  # the store contradicts itself
 
 
 def contradiction(digest: Digest, stored: ObjectInfo) -> str | None:
