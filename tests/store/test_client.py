@@ -12,7 +12,7 @@ from tests.support.bucket import (
     Fault,
     FaultScript,
 )
-from tests.support.stores import ServeRaw, answer
+from tests.support.stores import RawServers, answer
 from trio_collector.config.settings import AwsSection
 from trio_collector.errors import (
     StoreRejected,
@@ -39,14 +39,14 @@ async def test_retry_after(start_bucket: Start, store_of: Open, content_of: Cont
     assert caught.value.request_id
 
 
-async def test_error_in_success(serve_raw: ServeRaw, content_of: ContentOf) -> None:
+async def test_error_in_success(serve_raw: RawServers, content_of: ContentOf) -> None:
     """A status of 200 with an error in the body is an error."""
     store = await serve_raw(answer(200, b"<Error><Code>InternalError</Code></Error>"))
     with pytest.raises(StoreUnavailable, match="200 InternalError"):
         await store.put("key", await content_of(b"rows"))
 
 
-async def test_store_that_lacks_checks(serve_raw: ServeRaw, content_of: ContentOf) -> None:
+async def test_store_that_lacks_checks(serve_raw: RawServers, content_of: ContentOf) -> None:
     """Conditions and checksums that a store does not know (501) are given up, one by one."""
     lacking = answer(501, b"<Error><Code>NotImplemented</Code></Error>")
     store = await serve_raw(lacking, lacking, answer(200, headers='etag: "abc"\r\n'))
@@ -56,7 +56,7 @@ async def test_store_that_lacks_checks(serve_raw: ServeRaw, content_of: ContentO
     assert [each["header"] for each in entries] == ["if-none-match", "x-amz-checksum-sha256"]
 
 
-async def test_store_that_lacks_everything(serve_raw: ServeRaw, content_of: ContentOf) -> None:
+async def test_store_that_lacks_everything(serve_raw: RawServers, content_of: ContentOf) -> None:
     """Where there is nothing to give up it is a refusal."""
     lacking = answer(501, b"<Error><Code>NotImplemented</Code></Error>")
     store = await serve_raw(*[lacking] * 3)
@@ -80,7 +80,7 @@ async def test_expired_keys_are_looked_for_anew(start_bucket: Start) -> None:
     assert forgotten
 
 
-async def test_secrets_are_taken_out(serve_raw: ServeRaw) -> None:
+async def test_secrets_are_taken_out(serve_raw: RawServers) -> None:
     """A store that sends back what it was sent does not make us log it."""
     store = await serve_raw(
         answer(403, b"<Error><Code>AccessDenied</Code><Message>b, you said</Message></Error>")

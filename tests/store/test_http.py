@@ -12,7 +12,7 @@ from tests.support.bucket import (
     Fault,
     FaultScript,
 )
-from tests.support.stores import ServeRaw, answer, put_and_cancel, store_at
+from tests.support.stores import RawServers, answer, put_and_cancel, store_at
 from trio_collector.errors import (
     StoreError,
     StoreRejected,
@@ -172,7 +172,7 @@ async def test_tls(start_bucket: Start, store_of: Open, content_of: ContentOf) -
     assert await store.fetch_digest("key", 3 << 20) == await content.digest_with_md5()
 
 
-async def test_endless_answer(serve_raw: ServeRaw) -> None:
+async def test_endless_answer(serve_raw: RawServers) -> None:
     """An answer is read up to a bound."""
     store = await serve_raw(answer(500, b"x" * (1 << 20)))
     with pytest.raises(StoreUnavailable, match="an answer of more than"):
@@ -182,14 +182,14 @@ async def test_endless_answer(serve_raw: ServeRaw) -> None:
 @pytest.mark.parametrize(
     "raw", [b"", b"HTTP/1.1 200 OK\r\n", b"\0\0\0\r\n\r\n", b"SSH-2.0\r\n\r\n"]
 )
-async def test_not_http(raw: bytes, serve_raw: ServeRaw) -> None:
+async def test_not_http(raw: bytes, serve_raw: RawServers) -> None:
     """What is no HTTP is a broken connection."""
     store = await serve_raw(raw)
     with pytest.raises(StoreUnavailable, match="connection broke"):
         await store.delete("key")
 
 
-async def test_redirect_is_not_followed(serve_raw: ServeRaw) -> None:
+async def test_redirect_is_not_followed(serve_raw: RawServers) -> None:
     """A redirect would take the signature elsewhere; it is told, with the right region."""
     store = await serve_raw(
         answer(301, headers="location: http://127.0.0.1:1/\r\nx-amz-bucket-region: eu-x-1\r\n")

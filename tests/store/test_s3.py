@@ -8,7 +8,7 @@ from tests.support.bucket import (
     Bucket,
     Operation,
 )
-from tests.support.stores import ServeRaw, answer
+from tests.support.stores import RawServers, answer
 from trio_collector.errors import (
     DiskError,
     StoreError,
@@ -23,7 +23,7 @@ Open = Callable[..., S3Store]
 Start = Callable[..., Awaitable[Bucket]]
 
 
-async def test_longer_object(serve_raw: ServeRaw) -> None:
+async def test_longer_object(serve_raw: RawServers) -> None:
     """An object that is longer than expected is not read to its end."""
     store = await serve_raw(answer(200, b"x" * (8 << 20)))
     with pytest.raises(StoreError, match="bytes came instead of 10"):

@@ -1,8 +1,8 @@
-"""What the tests of the store share: servers that answer with given bytes, and a cancelled PUT."""
+"""What the tests of the store share: stores that answer as told, and a PUT that is cancelled."""
 
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -10,12 +10,11 @@ import trio.testing
 
 from tests.support.bucket import Bucket, Served
 from trio_collector.config.settings import AwsSection
-from trio_collector.store.client import Client
+from trio_collector.store.client import Client, S3Request
 from trio_collector.store.credentials import CredentialChain
 from trio_collector.store.local_file import LocalFile
+from trio_collector.store.responses import StoreResponse
 from trio_collector.store.s3 import S3Store
-
-ServeRaw = Callable[..., Awaitable[S3Store]]
 
 KEYS = {"AWS_ACCESS_KEY": "a", "AWS_SECRET_KEY": "b"}
 
@@ -36,11 +35,15 @@ def answer(status: int, body: bytes = b"", headers: str = "") -> bytes:
     return head.encode() + body
 
 
-@pytest.fixture
-def serve_raw(nursery: trio.Nursery) -> ServeRaw:
-    """Start a server that answers each request with the next of some bytes; a store for it."""
+class RawServers:
+    """Starts servers that answer each request with the next of some bytes."""
 
-    async def start(*answers: bytes) -> S3Store:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.heads: list[bytes] = []  # of the requests, in lower case
+        self._nursery = nursery
+
+    async def __call__(self, *answers: bytes) -> S3Store:
+        """Start a server, and return a store for it."""
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         left = list(answers)
 
@@ -48,13 +51,38 @@ def serve_raw(nursery: trio.Nursery) -> ServeRaw:
             received = b""
             while b"\r\n\r\n" not in received:
                 received += await stream.receive_some()
+            self.heads.append(received.partition(b"\r\n\r\n")[0].lower())
             with contextlib.suppress(trio.BrokenResourceError):  # the client heard enough
                 await stream.send_all(left.pop(0) if left else b"")
 
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        self._nursery.start_soon(trio.serve_listeners, serve, [listener])
         return store_at(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
 
-    return start
+
+@pytest.fixture
+def serve_raw(nursery: trio.Nursery) -> RawServers:
+    return RawServers(nursery)
+
+
+class ScriptedClient(Client):
+    """A client without a network: `reply` says what comes of each request."""
+
+    def __init__(self, reply: Callable[[S3Request], StoreResponse | Exception]) -> None:
+        super().__init__(AwsSection(), CredentialChain(KEYS), ssl.create_default_context())
+        self.requests: list[tuple[float, S3Request]] = []  # and when they were sent
+        self._reply = reply
+
+    def sent(self, operation: str) -> list[S3Request]:
+        return [request for _, request in self.requests if request.operation == operation]
+
+    async def send(self, request: S3Request) -> StoreResponse:
+        self.requests.append((trio.current_time(), request))
+        with trio.CancelScope(shield=True):  # it has its reply, though another may have failed
+            await trio.sleep(0.001)
+        response = self._reply(request)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 class Requests(list[Served]):

@@ -145,6 +145,9 @@ def test_power_loss_after_a_failed_sync(
         assert not sealed.path.exists()
         if not disk.injected:
             break
+        disk.calls.clear()
+        archive.move(seal(FIRST_MS + 1))
+        assert [call for call, _ in disk.calls].count("sync_folder") == 1  # nothing is left over
     assert n - 1 == len(["root", "place", "exchange", "symbol", "data type", "day"])
 
 

@@ -126,10 +126,9 @@ def test_store_that_rejects_everything() -> None:
         all_of_them.note_failure(0.0, exc)
         assert not all_of_them.is_rejected
     all_of_them.note_failure(0.0, StoreRejected("no"))
-    assert all_of_them.is_rejected
+    assert (all_of_them.is_rejected, all_of_them.is_broken) == (True, True)
     all_of_them.note_success()
-    assert not all_of_them.is_rejected
-    assert not all_of_them.is_broken
+    assert (all_of_them.is_rejected, all_of_them.is_broken) == (False, False)
 
 
 def test_delays_start_over() -> None:
@@ -181,9 +180,9 @@ def test_figures_are_refreshed() -> None:
     scan.begin()
     scan.end(100.0, 100.0)
     scan.refresh(100 + REFRESH_S)
-    assert not scan.is_wanted
+    assert scan.due == math.inf
     scan.refresh(101 + REFRESH_S)
-    assert scan.is_wanted
+    assert scan.due == 100
     scan = ScanTimer(new_timer())
     scan.begin()
     scan.refresh(0.0)

@@ -60,7 +60,7 @@ async def put_in_parts(
         with trio.move_on_after(ABORT_S, shield=True) as patience:
             await _abort(client, upload)
         if patience.cancelled_caught:
-            error = f"no response in {ABORT_S:.0f} s"
+            error = f"no answer in {ABORT_S:.0f} s"
             log.warning("upload in parts not aborted", key=key, error=error)
         raise
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from trio_collector import layout
 from trio_collector.disk import LOCAL_DISK, Disk, make_folders
-from trio_collector.errors import DiskError
 from trio_collector.store.body import CHUNK_BYTES
 from trio_collector.store.digest import Part
 from trio_collector.store.local_file import hash_part
@@ -43,9 +42,8 @@ class LocalArchive:
             target = self._place(sealed, changed)
             for folder in sorted(changed):
                 self._disk.sync_folder(folder)
-        except (OSError, DiskError):
+        finally:
             self._unsynced |= changed
-            raise
         self._unsynced -= changed
         self._disk.unlink(sealed.path)
         return target
