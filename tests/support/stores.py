@@ -16,7 +16,7 @@ from trio_collector.store.local_file import LocalFile
 from trio_collector.store.responses import StoreResponse
 from trio_collector.store.s3 import S3Store
 
-KEYS = {"AWS_ACCESS_KEY": "a", "AWS_SECRET_KEY": "b"}
+KEYS = {"AWS_ACCESS_KEY": "a", "AWS_SECRET_KEY": "hidden"}
 
 
 @pytest.fixture

@@ -58,7 +58,9 @@ def test_journal_beside_it_means_not_yet(spool: Path, seal: Seal) -> None:
         "binance/btcusdt/candles/2026-11-22/1795348800100.parquet",
         "binance/btcusdt/trade/2026-11-22/1795348800100.parquet.tmp",
         "binance/btcusdt/trade/2026-11-22/1795348800100.arrows",
+        "binance/btcusdt/trade/2026-11-22/1795348800100",
         "binance/~ff/trade/2026-11-22/1795348800100.parquet",
+        "binance/\udcff/trade/2026-11-22/1795348800100.parquet",  # a byte that is no UTF-8
     ],
 )
 def test_foreign_files_stay(name: str, spool: Path) -> None:
@@ -177,13 +179,23 @@ def days_below(spool: Path) -> list[str]:
 def test_empty_days(spool: Path) -> None:
     """Empty folders of days before yesterday are removed, also in the quarantine; others stay."""
     trades = spool / "okx/btcusdt/trade"
-    days = ["2026-11-19", "2026-11-20", "2026-11-21", "2026-11-22", "2026-11-2x", "x2026-11-01"]
+    days = [
+        "2026-11-19",
+        "2026-11-20",
+        "2026-11-21",
+        "2026-11-22",
+        "2026-11-2x",
+        "x2026-11-01",
+        "0",
+    ]
     for day in days:
         (trades / day).mkdir(parents=True)
     (trades / "2026-11-19/1.arrows").touch()
     (trades / "2026-11-18/folder").mkdir(parents=True)
     (spool / "quarantine/okx/btcusdt/trade/2026-11-01").mkdir(parents=True)
-    remove_empty_days(spool, TODAY)
+    disk = FaultyDisk()
+    remove_empty_days(spool, TODAY, disk)
+    assert [call for call, _ in disk.calls].count("remove_folder") == 2
     assert days_below(spool) == sorted(
         ["trade", "2026-11-18", *(day for day in days if day != "2026-11-20")]
     )

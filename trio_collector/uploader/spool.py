@@ -144,10 +144,10 @@ def _find_in(data_dir: str, folder: str, names: list[str], disk: Disk) -> Iterat
     A journal is removed only after its sealed file was created, so a listing that shows a sealed
     file without a journal proves that the journal is gone.
     """
-    journals = {name for name in names if name.endswith(layout.JOURNAL)}
+    listed = frozenset(names)
     for name in names:
         stem = name.removesuffix(layout.SEALED)
-        if stem == name or not _MILLISECOND.fullmatch(stem) or stem + layout.JOURNAL in journals:
+        if stem == name or not _MILLISECOND.fullmatch(stem) or stem + layout.JOURNAL in listed:
             continue
         key = f"{folder}/{name}"
         try:
