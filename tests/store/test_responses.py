@@ -69,6 +69,8 @@ def error(status: int, code: str = "", text: str = "words", **headers: str) -> S
         (error(400, "AuthorizationHeaderMalformed"), StoreRejected),
         (error(301, "PermanentRedirect"), StoreRejected),
         (error(301), StoreRejected),
+        (error(299, "Odd"), StoreUnavailable),
+        (error(300), StoreRejected),
         (error(302), StoreRejected),
         (error(400), StoreRejected),
         (error(401), StoreRejected),

@@ -229,3 +229,20 @@ def test_oldest_of_those_that_are_rested() -> None:
     for job in [start(backlog) for _ in range(3)]:
         backlog.note_failed(job, 0.0, DOWN)
     assert [start(backlog, now=100.0).sealed for _ in range(3)] == [sealed(n) for n in (1, 2, 3)]
+
+
+def test_older_file_that_is_found_late() -> None:
+    """A file that was found later and is older goes before one that has rested."""
+    backlog = backlog_of(2)
+    rested = start(backlog)
+    backlog.note_failed(rested, 0.0, DOWN)
+    backlog.begin_scan()
+    backlog.end_scan(spool_of(1, 3))
+    assert [start(backlog, now=100.0).sealed for _ in range(3)] == [sealed(n) for n in (1, 2, 3)]
+
+
+def test_new_job() -> None:
+    """A file that was not tried yet has failed in no way, and may begin at once."""
+    job = new_job(sealed(1))
+    assert (job.sealed, job.upload, job.timer.until) == (sealed(1), None, 0)
+    assert (job.logged, job.permanent_failures) == (set(), 0)

@@ -79,7 +79,10 @@ async def run_uploader(
         elif store is None:
             store = await workers.disk(partial(_open_store, aws or AwsSection(), workers))
         report = Report(state if state is not None else DeliveryState(), now_s)
-        await Uploader(storage, store, report, delays, workers, disk).run(wakeups)
+        uploader = Uploader(
+            storage, store, report=report, delays=delays, workers=workers, disk=disk
+        )
+        await uploader.run(wakeups)
 
 
 def _open_store(aws: AwsSection, workers: Workers) -> ObjectStore:
@@ -96,6 +99,7 @@ class Uploader:
         self,
         storage: StorageSection,
         store: ObjectStore | None,
+        *,
         report: Report,
         delays: Delays,
         workers: Workers,
