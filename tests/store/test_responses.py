@@ -20,6 +20,7 @@ from trio_collector.store.responses import (
     error_of,
     object_info_of,
     retry_after_s,
+    unquote_etag,
 )
 
 NOW_S = 1_795_348_800.0
@@ -322,3 +323,19 @@ def test_stored() -> None:
 def test_encryption(headers: dict[str, str], is_encrypted: bool) -> None:
     """With a key of the store's or the customer's an ETag is no MD5."""
     assert object_info_of(headers, has_size=False).is_encrypted is is_encrypted
+
+
+@pytest.mark.parametrize(
+    ("text", "etag"), [('"xyz"', "xyz"), ('W/"W/z"', "W/z"), ("zW/", "zW/"), ('""', "")]
+)
+def test_etag(text: str, etag: str) -> None:
+    """An ETag comes without its quotes and without the mark of a weak one, and else as it is."""
+    assert unquote_etag(text) == etag
+
+
+def test_size_is_digits() -> None:
+    """A size that is no number is none; without headers there is nothing."""
+    for text in ("", "x", "-1", "1.0", "\u0661"):
+        assert object_info_of({"content-length": text}, has_size=True).size is None
+    assert object_info_of({}, has_size=True) == (None, None, None, False)
+    assert StoreResponse(204, {}).body == b""
