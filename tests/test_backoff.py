@@ -1,12 +1,15 @@
-"""Delays double, are scattered, and stay in bounds."""
+"""Delays double, are scattered, and stay in bounds; Retry-After asks for more."""
 
+import email.utils
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_collector.backoff import Backoff
+from trio_collector.backoff import Backoff, parse_retry_after
+
+NOW_S = 1_795_348_800.0
 
 
 class Middle(random.Random):
@@ -69,3 +72,33 @@ def test_delays_at_the_longest_are_scattered() -> None:
     delays = [backoff.next_delay() for _ in range(1000)]
     assert 36 <= min(delays) < 38
     assert 58 < max(delays) <= 60
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("7", 7.0),
+        ("101", 100.0),
+        (email.utils.formatdate(NOW_S + 30, usegmt=True), 30.0),
+        (email.utils.formatdate(NOW_S + 101, usegmt=True), 100.0),
+        (email.utils.formatdate(NOW_S - 30, usegmt=True), 0.0),
+        ("7.5", None),
+        ("-7", None),
+        ("", None),
+        ("soon", None),
+        ("Mon, 06 Nov 99999999999999999999 08:49:37 GMT", None),
+    ],
+)
+def test_retry_after(text: str, wait_s: float | None) -> None:
+    """Seconds and dates are read, up to a limit; what is neither asks for nothing."""
+    assert parse_retry_after(text, NOW_S, 100.0) == wait_s
+
+
+def test_what_counts_as_seconds() -> None:
+    """The caller says which text is seconds; text that then is no number asks for nothing."""
+
+    def is_seconds(text: str) -> bool:
+        return text[:1].isdigit()
+
+    assert parse_retry_after("7.5", NOW_S, 100.0, is_seconds) == 7.5
+    assert parse_retry_after("7 or 8", NOW_S, 100.0, is_seconds) is None

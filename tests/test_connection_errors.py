@@ -1,4 +1,4 @@
-"""Faults on the way to a server are told in words, the same for all who go there."""
+"""Errors on the way to a server are told in words, the same for feeds and uploads."""
 
 import errno
 import os

@@ -96,3 +96,35 @@ def test_folders_that_another_process_makes(tmp_path: Path) -> None:
 def test_free_space(tmp_path: Path) -> None:
     """There is room for the tests."""
     assert LOCAL_DISK.free_bytes(tmp_path) > 0
+
+
+def test_links(tmp_path: Path) -> None:
+    """A second name is given only if it is free."""
+    (tmp_path / "a").write_bytes(b"rows")
+    LOCAL_DISK.link(tmp_path / "a", tmp_path / "b")
+    assert LOCAL_DISK.stat(tmp_path / "a") == LOCAL_DISK.stat(str(tmp_path / "b"))
+    with pytest.raises(FileExistsError):
+        LOCAL_DISK.link(tmp_path / "a", tmp_path / "b")
+
+
+def test_folders(tmp_path: Path) -> None:
+    """A listing tells folders from all else; a folder is removed only if it is empty."""
+    LOCAL_DISK.make_folder(tmp_path / "folder")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    folders, files = LOCAL_DISK.list_folder(tmp_path)
+    assert (folders, sorted(files)) == (["folder"], ["file", "link"])
+    assert LOCAL_DISK.stat(tmp_path / "link") == LOCAL_DISK.stat(tmp_path / "folder")
+    assert LOCAL_DISK.stat(tmp_path / "link", follows_links=False).st_size == len("folder")
+    with pytest.raises(OSError, match="not empty"):
+        LOCAL_DISK.remove_folder(tmp_path)
+    LOCAL_DISK.remove_folder(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_reading(tmp_path: Path) -> None:
+    """A file is read from any place, and nothing comes from behind its end."""
+    (tmp_path / "a").write_bytes(b"rows")
+    descriptor = LOCAL_DISK.open_file(tmp_path / "a")
+    assert [LOCAL_DISK.read(descriptor, 3, at) for at in (0, 2, 4)] == [b"row", b"ws", b""]
+    LOCAL_DISK.close(descriptor)

@@ -5,13 +5,15 @@ that fell together do not come back together. Doubling stops where the scatter w
 the longest delays lie between 0.6 and 1 times `max_s` instead of piling up on `max_s` itself.
 """
 
+import email.utils
 import random
+from collections.abc import Callable
 
 JITTER = 0.25
 
 
 class Backoff:
-    """The delays of one feed; `rng` is the dice."""
+    """The delays of one feed, or of one upload; `rng` scatters them."""
 
     def __init__(self, initial_s: float, max_s: float, rng: random.Random) -> None:
         self._ceiling_s = max_s / (1 + JITTER)
@@ -31,3 +33,24 @@ class Backoff:
     def reset(self) -> None:
         """Start over: the latest attempt was worth it."""
         self._base_s = self._initial_s
+
+
+def parse_retry_after(
+    text: str, now_s: float, longest_s: float, is_seconds: Callable[[str], bool] = str.isdecimal
+) -> float | None:
+    """Return how many seconds a Retry-After header asks for, at most `longest_s`.
+
+    Both forms of RFC 9110 section 10.2.3 are read: seconds, for which `is_seconds` holds, and a
+    date, to which `now_s` (Unix time) is compared. A date in the past asks for 0 s, text that is
+    neither for None.
+    """
+    try:
+        wait_s = float(text) if is_seconds(text) else parse_http_date(text) - now_s
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, wait_s), longest_s)
+
+
+def parse_http_date(text: str) -> float:
+    """Return a date of HTTP as Unix time; raises ValueError or OverflowError."""
+    return email.utils.parsedate_to_datetime(text).timestamp()

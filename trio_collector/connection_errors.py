@@ -1,7 +1,7 @@
-"""What keeps us from a server, in words: its name, the way there, its certificate, its TLS.
+"""Why a server cannot be reached, in words: its name, the network, its certificate, its TLS.
 
-Feeds and uploads meet the same faults and tell of them alike. What to do about one is not said
-here: for a feed it is another thing than for an upload.
+Feeds and uploads meet the same errors and report them in the same words. What to do about them
+differs, and is decided by the caller.
 """
 
 import enum
@@ -9,7 +9,7 @@ import ssl
 from socket import gaierror
 from typing import NamedTuple
 
-# X509_V_ERR_* of OpenSSL's x509_vfy.h, in the words of whoever has to mend it.
+# X509_V_ERR_* of OpenSSL's x509_vfy.h, in words for the person who has to fix it.
 _CERTIFICATE_FAULTS = {
     9: "certificate not yet valid",
     10: "certificate expired",
@@ -20,12 +20,12 @@ _CERTIFICATE_FAULTS = {
     62: "host mismatch",
     64: "host mismatch",
 }
-# What OpenSSL's versions say of a first record that is none.
+# The reasons that versions of OpenSSL give for a first record that is not TLS.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 
 
 class Obstacle(enum.Enum):
-    """What is in the way."""
+    """What prevents the connection."""
 
     NAME = "name"
     REFUSED = "refused"
@@ -42,7 +42,7 @@ class ConnectFault(NamedTuple):
 
 
 def tcp_fault(exc: BaseException) -> ConnectFault:
-    """Return why one address could not be connected to."""
+    """Return why connecting to one address failed."""
     match exc:
         case gaierror():
             return ConnectFault(Obstacle.NAME, f"name not found ({exc.strerror})")
@@ -56,7 +56,7 @@ def tcp_fault(exc: BaseException) -> ConnectFault:
 
 
 def tls_fault(exc: BaseException | None) -> ConnectFault:
-    """Return why the handshake failed; None stands for an end without a word."""
+    """Return why the handshake failed; None stands for a connection that was just closed."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(exc.verify_code, "certificate refused")
         return ConnectFault(Obstacle.CERTIFICATE, f"{fault} ({exc.verify_message})")

@@ -15,14 +15,21 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 
+class FolderListing(NamedTuple):
+    """The names in a folder: of its folders, and of all else, symbolic links included."""
+
+    folders: list[str]
+    files: list[str]
+
+
 class Disk(Protocol):
-    """The calls that change a disk. Each may raise OSError."""
+    """What writer and uploader do to a disk. Each call may raise OSError."""
 
     @property
     def has_group_sync(self) -> bool:
@@ -63,6 +70,26 @@ class Disk(Protocol):
 
     def free_bytes(self, path: Path) -> int:
         """Return how many bytes this user may still write on the filesystem of `path`."""
+        ...
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give the file `old` a second name, which must be free."""
+        ...
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder, which must be empty."""
+        ...
+
+    def list_folder(self, path: Path | str) -> FolderListing: ...
+
+    def stat(self, path: Path | str, *, follows_links: bool = True) -> os.stat_result: ...
+
+    def open_file(self, path: Path) -> int:
+        """Return a descriptor to read the file `path` on."""
+        ...
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes from `offset` on; none at the end of the file."""
         ...
 
 
@@ -122,6 +149,30 @@ class LocalDisk:
     def free_bytes(self, path: Path) -> int:
         facts = os.statvfs(path)
         return facts.f_bavail * facts.f_frsize
+
+    def link(self, old: Path, new: Path) -> None:
+        new.hardlink_to(old)
+
+    def remove_folder(self, path: Path) -> None:
+        path.rmdir()
+
+    def list_folder(self, path: Path | str) -> FolderListing:
+        listing = FolderListing([], [])
+        with os.scandir(path) as entries:
+            for entry in entries:
+                names = listing.folders if entry.is_dir(follow_symlinks=False) else listing.files
+                names.append(entry.name)
+        return listing
+
+    def stat(self, path: Path | str, *, follows_links: bool = True) -> os.stat_result:
+        # A scan of the spool passes strings, because it would take twice as long with paths.
+        return os.stat(path, follow_symlinks=follows_links)  # noqa: PTH116 - see above
+
+    def open_file(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        return os.pread(descriptor, size, offset)
 
 
 LOCAL_DISK = LocalDisk()

@@ -1,7 +1,7 @@
-"""The way into threads, for what must not hold up the event loop: disk, hashing, Parquet.
+"""Worker threads, for work that would block the event loop: disk, hashing, Parquet.
 
-A test that runs on a virtual clock brings workers that do it at once, in no time. What waits for
-somebody else, such as a search for credentials, has a thread of its own.
+A test on a virtual clock uses workers that do the work at once, without a thread. What may wait for
+another machine, such as a search for credentials, starts a thread of its own.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ import trio
 
 T = TypeVar("T")
 
-# SHA-256 makes 1.3 GB/s of a core, MD5 0.7; the loop and the writer want theirs.
+# SHA-256 hashes 1.3 GB/s on a core, MD5 0.7. The event loop and the writer need the other cores.
 HASHERS_AT_ONCE = 2
 
 
 class Worker(Protocol):
-    """Does a piece of work without holding up the event loop."""
+    """Performs a piece of work without blocking the event loop."""
 
     async def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
 def thread_worker(at_once: int | None = 1) -> Worker:
-    """Return a worker that does so many pieces `at_once`, each in a thread; None: as trio limits.
+    """Return a worker that performs up to `at_once` pieces at a time; None: up to trio's limit.
 
-    Cancelling waits for work that has begun: half of an append, or of a move, must not go on
-    unseen.
+    Cancelling waits for work that has begun, because half of an append, or of a move, must not go
+    on unobserved.
     """
     limiter = None if at_once is None else trio.CapacityLimiter(at_once)
 
@@ -36,12 +36,12 @@ def thread_worker(at_once: int | None = 1) -> Worker:
 
 
 class Workers(NamedTuple):
-    """The workers of delivery: one for calls to the disk, one for hashing, which keeps a core busy."""
+    """The workers of delivery: one for calls to the disk, and one for hashing, which is bound by CPU."""
 
     disk: Worker
     hashing: Worker
 
 
 def thread_workers() -> Workers:
-    """Return workers that use threads, for hashing at most `HASHERS_AT_ONCE`."""
+    """Return workers that use threads, at most `HASHERS_AT_ONCE` of them for hashing."""
     return Workers(thread_worker(None), thread_worker(HASHERS_AT_ONCE))

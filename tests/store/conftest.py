@@ -1,5 +1,6 @@
-"""What the tests of the store share, see `tests.support.delivery`."""
+"""What the tests of the store share, see `tests.support`."""
 
 from tests.support.delivery import content_of, small_parts, store_of
+from tests.support.stores import fast_clock, serve_raw
 
-__all__ = ["content_of", "small_parts", "store_of"]
+__all__ = ["content_of", "fast_clock", "serve_raw", "small_parts", "store_of"]

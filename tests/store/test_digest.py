@@ -3,23 +3,19 @@
 import base64
 import hashlib
 import itertools
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_collector.errors import DiskError
 from trio_collector.store.digest import (
     MAX_PARTS,
     MULTIPART_ABOVE_BYTES,
     PART_BYTES,
     Digest,
     Hasher,
-    Part,
     plan_parts,
 )
-from trio_collector.store.local_file import hash_part, open_local_file
 
 ABC_SHA256 = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="  # FIPS 180-2, appendix B.1
 ABC_MD5 = "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321, A.5
@@ -92,39 +88,7 @@ def test_missing_and_excess() -> None:
     assert hasher.missing == -1
 
 
-async def test_file(tmp_path: Path, small_parts: int) -> None:
-    """A file is hashed by its parts, side by side, with the same result."""
-    path = tmp_path / "file"
-    body = bytes(range(256)) * (3 * small_parts // 256)
-    path.write_bytes(body)
-    content = await open_local_file(path)
-    assert len(content.parts) == 3
-    assert content.size == len(body)
-    assert await content.digest() == identify(body)._replace(etag=None)
-    assert await content.digest_with_md5() == identify(body)
-
-
 async def test_same_content() -> None:
     """Content is the same by size and checksum; an MD5 need not have been made."""
     assert identify(b"abc").is_same(identify(b"abc")._replace(etag=None))
     assert not identify(b"abc").is_same(identify(b"abd"))
-
-
-def test_file_that_shrank(tmp_path: Path) -> None:
-    """A file that is shorter than a moment ago is an error of the disk."""
-    path = tmp_path / "file"
-    path.write_bytes(b"ab")
-    with pytest.raises(DiskError, match="1 bytes shorter"):
-        hash_part(path, Part(1, 0, 3), hashlib.sha256())
-
-
-async def test_file_that_is_gone(tmp_path: Path) -> None:
-    """A file that goes while it is hashed is told as the system does, without a group around it."""
-    path = tmp_path / "file"
-    path.write_bytes(b"ab")
-    content = await open_local_file(path)
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        await content.digest()
-    with pytest.raises(FileNotFoundError):
-        await open_local_file(path)

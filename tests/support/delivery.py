@@ -1,4 +1,4 @@
-"""What the tests of the uploader share: sealed files in a spool, stores, and workers in no time."""
+"""What the tests of the uploader share: sealed files in a spool, stores, and workers without threads."""
 
 import hashlib
 import ssl
@@ -75,7 +75,7 @@ def facts_of(bucket: Bucket) -> dict[str, str]:
 
 
 class MemoryStore:
-    """A bucket in memory, which knows in which order it was asked for what.
+    """A bucket in memory, which records its calls in their order.
 
     `befall` is awaited before each call, with its name and key: it may raise, wait, or pass.
     """
@@ -101,7 +101,7 @@ class MemoryStore:
         await self._begin("put", key)
         body = bytearray()
         for part in content.parts:
-            async with content.read(part) as chunks:
+            async with content.body(part) as chunks:
                 async for chunk in chunks:
                     body += chunk
         if key in self.objects:

@@ -1,11 +1,11 @@
-"""OpenStack Swift on this machine: a real S3 server, which verifies what it is told.
+"""OpenStack Swift on this machine: a real S3 server, which verifies what it receives.
 
     python -m tests.support.swift_server FOLDER [--min-part-bytes N]
 
 It prints one line of JSON when it serves (`endpoint_url`, `access_key`, `secret_key`, `region`), and
 serves until its standard input ends. Four servers of Swift, each one process: accounts, containers
 and objects on one "device", which is a folder, and the proxy in front of them, which speaks S3.
-They die with this script, and this script dies when whoever holds its standard input is gone.
+They end with this script, and the script ends when its standard input is closed.
 
 Swift checks signatures, payload hashes, checksums (BadDigest), the clock, and If-None-Match. It
 shows no checksums on HEAD, and its If-None-Match is not atomic. The filesystem of FOLDER has to
@@ -150,13 +150,13 @@ def servers(folder: Path) -> Iterator[None]:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
-                        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread
+                        preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe, because this process has one thread
                     )
                 )
         yield
     finally:
         for server in running:
-            server.kill()  # nothing of it is wanted any more
+            server.kill()  # nothing that it has stored is needed any more
         for server in running:
             server.wait()
 

@@ -1,4 +1,4 @@
-"""The way of one file into the store: proven there, under one name, whatever the store says."""
+"""The delivery of one file: proven to be in the store, under one name, whatever the store says."""
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -8,9 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from tests.support.delivery import MemoryStore, facts_of
 from trio_collector.errors import IntegrityError, StoreError, StoreRejected, StoreUnavailable
 from trio_collector.store import local_file
 from trio_collector.store.local_file import hash_part
+from trio_collector.store.object_store import ObjectInfo
 from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.delivery import Upload
 from trio_collector.uploader.spool import SealedFile
@@ -196,7 +198,7 @@ async def test_taken_and_not_there(seal: Seal, bucket: Bucket, upload_of: Upload
         ({"etags": "opaque", "has_checksums": False}, True),
     ],
 )
-async def test_ladder(
+async def test_cheapest_proof(
     settings: dict[str, Any], is_read_back: bool, seal: Seal, start_bucket: Any, store_of: Open
 ) -> None:
     """A checksum is enough, and so is an MD5; where there is neither, the file is read back."""
@@ -239,6 +241,60 @@ async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: Ope
     with pytest.raises(StoreRejected, match="AccessDenied"):
         await Upload(seal(FIRST_MS), store_of(bucket)).attempt()
     assert len(bucket.objects) == 1
+
+
+@pytest.mark.parametrize("etags", ["kms", "opaque"])
+async def test_put_and_head_disagree(
+    etags: str, seal: Seal, start_bucket: Any, store_of: Open
+) -> None:
+    """Two ETags of one object are a contradiction, also where no ETag is an MD5."""
+    bucket = await start_bucket(etags=etags)
+    upload = Upload(seal(FIRST_MS), store_of(bucket))
+    bucket.set_faults(FaultScript(plan=(None, None, Fault.FALSE_ETAG)))
+    with pytest.raises(IntegrityError, match="PUT and HEAD tell of ETag"):
+        await upload.attempt()
+    await upload.attempt()
+    assert len(bucket.objects) == 1
+
+
+async def test_rejected_look(seal: Seal, bucket: Bucket, store_of: Open) -> None:
+    """A look that is rejected for another reason than a missing right ends the attempt."""
+    facts = facts_of(bucket) | {"secret_key": "another"}
+    with pytest.raises(StoreRejected, match="SignatureDoesNotMatch"):
+        await Upload(seal(FIRST_MS), store_of(facts)).attempt()
+    assert {served.method for served in bucket.requests} == {"HEAD", "GET"}
+
+
+class Silent(MemoryStore):
+    """A store whose HEAD differs from the truth by `changes`."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        self.changes = changes
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        info = await super().head(key)
+        return info and info._replace(**self.changes)
+
+
+async def test_head_without_an_etag(seal: Seal) -> None:
+    """A store whose HEAD has no ETag proves what it has by the checksum."""
+    store = Silent(etag=None)
+    sealed = seal(FIRST_MS)
+    key, _ = await Upload(sealed, store).attempt()
+    assert (key, list(store.objects)) == (sealed.key, [str(sealed.key)])
+    assert not store.keys_of("fetch_digest")
+
+
+@pytest.mark.parametrize("hidden", [("size",), ("size", "checksum", "etag")])
+async def test_head_without_a_size(hidden: tuple[str, ...], seal: Seal) -> None:
+    """What has no size cannot be read back, and proves nothing, be it new or there before."""
+    store = Silent(**dict.fromkeys(hidden))
+    upload = Upload(seal(FIRST_MS), store)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="HEAD tells no size"):
+            await upload.attempt()
+    assert len(store.objects) == 1
 
 
 async def test_hashes_are_kept(

@@ -4,8 +4,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from tests.support.delivery_disk import FaultyDisk
 from trio_collector.config.settings import StorageSection
 from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers
@@ -23,25 +23,14 @@ from trio_collector.uploader.task import run_uploader
 FIRST_MS = 1_795_348_800_100
 ERRORS = [errno.ENOSPC, errno.EIO]
 
-# At least; of all other kinds there is one. Folders are made and listed three for each symbol.
-CALLS_FOR_A_FILE = {"stat": 2, "read": 3}
+# The calls of one kind that fail, one at a time: all that the first files make, and some of many.
+FAILING = [*range(1, 13), 20, 35, 50]
 
 # Longer than a disk that has failed once is left alone, and then than it takes to look again.
 PATIENCE_S = 60.0
 
-# Each kind of call, and by what names Python makes it. Files that Python opens: see FaultyFile.
-CALLS = {
-    "unlink": ["unlink"],
-    "rename": ["rename", "replace"],
-    "link": ["link"],
-    "mkdir": ["mkdir"],
-    "fsync": ["fsync"],
-    "open": ["open"],
-    "read": ["pread"],
-    "write": [],
-    "stat": ["stat", "lstat"],
-    "list": ["scandir"],
-}
+READS = ["open_file", "read", "close"]
+COPIES = ["create", "write", "sync", "rename"]
 
 
 class Way(NamedTuple):
@@ -53,10 +42,10 @@ class Way(NamedTuple):
     @property
     def calls(self) -> list[str]:
         """The kinds of calls that are made on this way."""
-        calls = ["unlink", "open", "stat", "list"]
+        calls = ["unlink", "stat", "list_folder"]
         if self.mode != "s3":
-            calls += ["mkdir", "fsync", *(["link"] if self.has_links else ["write", "rename"])]
-        return calls + ["read"] * (self.mode != "local" or not self.has_links)
+            calls += ["make_folder", "sync_folder", *(["link"] if self.has_links else COPIES)]
+        return calls + READS * (self.mode != "local" or not self.has_links)
 
     def __str__(self) -> str:
         return self.mode if self.has_links else f"{self.mode}, copied"
@@ -64,95 +53,6 @@ class Way(NamedTuple):
 
 WAYS = [Way("local"), Way("local", has_links=False), Way("s3"), Way("both")]
 CASES = [pytest.param(way, call, id=f"{way}-{call}") for way in WAYS for call in way.calls]
-
-
-class FaultyFile(io.FileIO):
-    """A file as Python opens it, whose reads and writes may fail."""
-
-    check: Callable[[str], None]
-
-    def readinto(self, buffer: Any, /) -> int:
-        self.check("read")
-        return super().readinto(buffer)
-
-    def write(self, content: Any, /) -> int:
-        self.check("write")
-        return super().write(content)
-
-
-class FaultyDisk:
-    """The system's calls on what is below `root`: the n-th of one kind fails; with 0, each does.
-
-    `judge` is told of each file of the spool that is about to be removed.
-    """
-
-    def __init__(self, root: Path, call: str = "", n: int = -1, code: int = 0) -> None:
-        self.root = str(root)
-        self.judge: Callable[[Path], None] = lambda _path: None
-        self.count = 0
-        self._call = call
-        self._n = n
-        self._code = code
-
-    @contextmanager
-    def installed(self, *, has_links: bool) -> Iterator[None]:
-        """Let all of this process have this disk."""
-        with pytest.MonkeyPatch.context() as patch:
-            for call, names in CALLS.items():
-                for name in names:
-                    patch.setattr(os, name, self._checked(call, getattr(os, name)))
-            if not has_links:
-                patch.setattr(os, "link", no_link)
-            patch.setattr(os, "unlink", self._judged(os.unlink))
-            patch.setattr(os, "fsync", self._checked("fsync", no_sync))
-            patch.setattr(io, "open", partial(self._open, io.open))
-            yield
-
-    def check(self, call: str) -> None:
-        """Count `call`; raise if it is its turn to fail."""
-        if call == self._call:
-            self.count += 1
-            if self._n in (0, self.count):
-                raise OSError(self._code, os.strerror(self._code))
-
-    def _checked(self, call: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(place: Any, *rest: Any, **options: Any) -> Any:
-            if self._is_ours(place):
-                self.check(call)
-            return work(place, *rest, **options)
-
-        return checked
-
-    def _judged(self, unlink: Callable[..., Any]) -> Callable[..., Any]:
-        def judged(path: Any, *rest: Any, **options: Any) -> None:
-            if self._is_ours(path):
-                self.judge(Path(path))
-            unlink(path, *rest, **options)
-
-        return judged
-
-    def _open(
-        self, open_file: Callable[..., Any], path: Any, mode: str, buffering: int, *rest: Any
-    ) -> Any:
-        if not self._is_ours(path):
-            return open_file(path, mode, buffering, *rest)
-        self.check("open")
-        file = FaultyFile(path, mode)
-        file.check = self.check
-        if buffering == 0:
-            return file
-        return io.BufferedReader(file) if mode == "rb" else io.BufferedWriter(file)
-
-    def _is_ours(self, place: Any) -> bool:
-        return isinstance(place, int) or os.fspath(place).startswith(self.root)
-
-
-def no_sync(_descriptor: int) -> None:
-    """Take no time, for thousands of files are delivered here."""
-
-
-def no_link(_source: Path, _target: Path) -> None:
-    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
 
 class Delivery:
@@ -177,19 +77,20 @@ class Delivery:
 
     async def run(self, disk: FaultyDisk) -> int:
         """Deliver for `PATIENCE_S`, then end; return how many files were left before the end."""
-        disk.judge = self._judge
+        disk.before["unlink"] = partial(self._judge, disk)
         storage = StorageSection(
             mode=self._way.mode, data_dir=str(self.spool), local_path=str(self.archive)
         )
         wake_uploader, wakeups = trio.open_memory_channel[None](1)
         store = None if self._way.mode == "local" else self.store
-        upload = partial(run_uploader, store=store, state=self.state, workers=self._workers)
-        with disk.installed(has_links=self._way.has_links):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(upload, storage, wakeups)
-                with wake_uploader:
-                    await trio.sleep(PATIENCE_S)
-                    return sum(os.access(self.spool / key, os.F_OK) for key in self.contents)
+        upload = partial(
+            run_uploader, store=store, state=self.state, workers=self._workers, disk=disk
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upload, storage, wakeups)
+            with wake_uploader:
+                await trio.sleep(PATIENCE_S)
+                return sum(os.access(self.spool / key, os.F_OK) for key in self.contents)
 
     def assert_done(self) -> None:
         """Check that each file is where it belongs, under its own name, and nothing anywhere else."""
@@ -198,13 +99,17 @@ class Delivery:
         assert self.store.objects == ({} if self._way.mode == "local" else self.contents)
         assert (self.state.waiting_files, self.state.failures) == (0, 0)
 
-    def _judge(self, path: Path) -> None:
+    def _judge(self, disk: FaultyDisk, path: Path) -> None:
+        """Check that a file may be removed: it is where it has to be, also if the power fails."""
+        if not path.is_relative_to(self.spool):
+            return  # half a copy, in the archive
         key = path.relative_to(self.spool).as_posix()
         body = self.contents[key]
         if self._way.mode != "local":
             assert self.store.objects.get(key) == body, f"{key} is removed, the store lacks it"
         if self._way.mode != "s3":
             assert read(self.archive / key) == body, f"{key} is removed, the archive lacks it"
+            assert disk.survives(self.archive / key), f"{key} is removed, its copy is not synced"
 
 
 def read(path: Path) -> bytes | None:
@@ -243,25 +148,25 @@ async def test_one_error(
     way: Way, call: str, code: int, tmp_path: Path, deliver: Deliver, autojump_clock: MockClock
 ) -> None:
     """One error of the disk, at the first call or at the fiftieth, is told and mends itself."""
-    for n in range(1, 51):
-        files = -(-n // CALLS_FOR_A_FILE.get(call, 1))
-        in_folder = 2 if call in ("mkdir", "list") else 10
-        delivery = deliver(tmp_path / str(n), way, files, in_folder)
-        disk = FaultyDisk(tmp_path, call, n, code)
+    in_folder = 2 if call in ("make_folder", "list_folder") else 10
+    for n in FAILING:
+        delivery = deliver(tmp_path / str(n), way, n, in_folder)
+        disk = FaultyDisk(call, n, code, has_links=way.has_links)
         with capture_logs() as entries:
             left = await delivery.run(disk)
-        assert disk.count >= n
+        assert disk.injected == 1, n
         assert left == 0, n
         delivery.assert_done()
         errors = [each["event"] for each in entries if each["log_level"] == "error"]
-        assert errors in TOLD[call], n
-        shutil.rmtree(tmp_path / str(n))  # of 58 tests they are 100,000 files
+        assert errors in TOLD.get(call, [["file not moved"]]), n
+        shutil.rmtree(tmp_path / str(n))
 
 
-TOLD = {call: [["file not moved"]] for call in CALLS}
-# Tidying up looks into folders as well, and says nothing if it cannot.
-TOLD["list"] = [["folder cannot be listed"], []]
-TOLD["stat"] = [["folder cannot be listed"], ["file not moved"], []]
+TOLD = {
+    # Tidying up looks into folders as well, and says nothing if it cannot.
+    "list_folder": [["folder cannot be listed"], []],
+    "stat": [["folder cannot be listed"], ["file not moved"]],
+}
 
 
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
@@ -271,10 +176,39 @@ async def test_every_call_fails(
 ) -> None:
     """While the disk fails for good every file stays, and the next start delivers it."""
     delivery = deliver(tmp_path, way, 10, 2)
+    disk = FaultyDisk(call, 0, code, has_links=way.has_links)
     with capture_logs() as entries:
-        left = await delivery.run(FaultyDisk(tmp_path, call, 0, code))
+        left = await delivery.run(disk)
+    assert disk.injected > 0
     assert left == 10
     assert {key: read(delivery.spool / key) for key in delivery.contents} == delivery.contents
     assert "error" in [each["log_level"] for each in entries]
-    assert await delivery.run(FaultyDisk(tmp_path)) == 0
+    assert await delivery.run(FaultyDisk(has_links=way.has_links)) == 0
+    delivery.assert_done()
+
+
+async def test_disk_that_fails_while_it_looks_for_a_file(
+    tmp_path: Path, deliver: Deliver, autojump_clock: MockClock
+) -> None:
+    """A file that may be gone or not stays on the list: an error of the disk is not raised."""
+
+    class Disk(FaultyDisk):
+        """A disk that says of one link that the file is not there, and then fails to look."""
+
+        def link(self, old: Path, new: Path) -> None:
+            if not self.injected:
+                self.injected = 1
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            super().link(old, new)
+
+        def stat(self, path: Path | str, *, follows_links: bool = True) -> os.stat_result:
+            if self.injected == 1 and follows_links:
+                self.injected = 2
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().stat(path, follows_links=follows_links)
+
+    disk = Disk()
+    delivery = deliver(tmp_path, Way("local"), 3, 3)
+    assert await delivery.run(disk) == 0
+    assert disk.injected == 2
     delivery.assert_done()

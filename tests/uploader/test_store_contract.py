@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.bucket import Bucket
+from tests.support.delivery import facts_of
 from trio_collector.errors import BucketMissing, IntegrityError, ObjectExists, StoreRejected
 from trio_collector.layout import encode_name
 from trio_collector.store.local_file import LocalFile
@@ -48,8 +49,8 @@ async def test_put_and_look(store: ObjectStore, content_of: ContentOf) -> None:
     """What was put is there, proven by what HEAD says, and reads back as it was."""
     content = await content_of(b"rows")
     assert await store.head("a/b.parquet") is None
-    said = await store.put("a/b.parquet", content)
-    assert contradiction(await content.digest_with_md5(), said) is None
+    put = await store.put("a/b.parquet", content)
+    assert contradiction(await content.digest_with_md5(), put) is None
     head = await store.head("a/b.parquet")
     assert head is not None
     assert plan_verification(await content.digest_with_md5(), head) is Proof.PROVEN
@@ -89,8 +90,8 @@ async def test_parts(store: ObjectStore, content_of: ContentOf, small_parts: int
     """A large file goes in parts, and is proven without being read back."""
     content = await content_of(os.urandom(2 * small_parts + 1))
     assert len(content.parts) == 3
-    said = await store.put("large", content)
-    assert contradiction(await content.digest_with_md5(), said) is None
+    put = await store.put("large", content)
+    assert contradiction(await content.digest_with_md5(), put) is None
     head = await store.head("large")
     assert head is not None
     assert plan_verification(await content.digest_with_md5(), head) is Proof.PROVEN
@@ -134,19 +135,27 @@ async def test_bucket_is_created(place: Any, store_of: Open, content_of: Content
 async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -> None:
     """A signature by another secret is refused for good, and HEAD finds out why."""
     await store_of(place).ensure_bucket()
-    facts = place if isinstance(place, dict) else None
-    if facts is None:
-        place.credentials.clear()
-        store = store_of(place)
-        codes = {"InvalidAccessKeyId"}
-    else:
-        store = store_of({**facts, "secret_key": "another"})
-        codes = {"SignatureDoesNotMatch"}
+    facts = place if isinstance(place, dict) else facts_of(place)
+    store = store_of({**facts, "secret_key": "another"})
     for call in (store.put("key", await content_of(b"rows")), store.head("key")):
         with pytest.raises(StoreRejected) as caught:
             await call
-        assert caught.value.code in codes
-        assert caught.value.remedy
+        assert caught.value.code == "SignatureDoesNotMatch"
+        assert "secret key" in caught.value.remedy
+
+
+async def test_unknown_key(
+    start_bucket: Callable[..., Awaitable[Bucket]], store_of: Open, content_of: ContentOf
+) -> None:
+    """An access key that the store does not know is refused for good, and HEAD finds out why."""
+    bucket = await start_bucket()
+    bucket.credentials.clear()
+    store = store_of(bucket)
+    for call in (store.put("key", await content_of(b"rows")), store.head("key")):
+        with pytest.raises(StoreRejected) as caught:
+            await call
+        assert caught.value.code == "InvalidAccessKeyId"
+        assert "access key" in caught.value.remedy
 
 
 async def test_delete(store: ObjectStore, content_of: ContentOf) -> None:

@@ -1,4 +1,4 @@
-"""A file is deleted only where the store's words prove that it has it."""
+"""A file is deleted only where the responses of the store prove that it has it."""
 
 import re
 
@@ -13,7 +13,7 @@ from trio_collector.uploader.verification import (
     Proof,
     contradiction,
     disagreement,
-    plan_origin,
+    plan_owner,
     plan_verification,
 )
 
@@ -67,7 +67,7 @@ def test_needs_reading(head: ObjectInfo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "verdict"),
+    ("head", "proof"),
     [
         (WHOLE, Proof.NEEDS_MD5),
         (WHOLE._replace(etag="opaque"), Proof.PROVEN),
@@ -78,15 +78,15 @@ def test_needs_reading(head: ObjectInfo) -> None:
         (ObjectInfo(4, etag=OURS.etag), Proof.CONTRADICTED),
     ],
 )
-def test_md5_on_demand(head: ObjectInfo, verdict: Proof) -> None:
+def test_md5_on_demand(head: ObjectInfo, proof: Proof) -> None:
     """An MD5 is asked for only where there is an ETag to compare it with."""
     without_md5 = OURS._replace(etag=None)
-    assert plan_verification(without_md5, head) is verdict
-    assert plan_verification(without_md5, head, said=head) is verdict
+    assert plan_verification(without_md5, head) is proof
+    assert plan_verification(without_md5, head, put=head) is proof
 
 
 @pytest.mark.parametrize(
-    ("said", "has_checksum", "verdict"),
+    ("put", "has_checksum", "proof"),
     [
         (ObjectInfo(etag=IN_PARTS.etag), True, Proof.PROVEN),
         (ObjectInfo(etag="another"), True, Proof.NEEDS_MD5),
@@ -95,10 +95,10 @@ def test_md5_on_demand(head: ObjectInfo, verdict: Proof) -> None:
         (ObjectInfo(etag=IN_PARTS.etag), False, Proof.NEEDS_MD5),
     ],
 )
-def test_md5_of_large_files(said: ObjectInfo | None, has_checksum: bool, verdict: Proof) -> None:
+def test_md5_of_large_files(put: ObjectInfo | None, has_checksum: bool, proof: Proof) -> None:
     """For a file in parts, an ETag that PUT and HEAD agree on is enough beside the checksum."""
     head = ObjectInfo(IN_PARTS.size, IN_PARTS.checksum if has_checksum else None, IN_PARTS.etag)
-    assert plan_verification(IN_PARTS._replace(etag=None), head, said) is verdict
+    assert plan_verification(IN_PARTS._replace(etag=None), head, put) is proof
 
 
 def test_disagreement() -> None:
@@ -106,6 +106,7 @@ def test_disagreement() -> None:
     assert disagreement(ObjectInfo(etag="a"), ObjectInfo(etag="b")) == "ETag a and b"
     assert disagreement(ObjectInfo(etag="a"), ObjectInfo(3, etag="a")) is None
     assert disagreement(ObjectInfo(), ObjectInfo(etag="a")) is None
+    assert disagreement(ObjectInfo(etag="a"), ObjectInfo()) is None
 
 
 @pytest.mark.parametrize(
@@ -129,12 +130,14 @@ def test_parts() -> None:
     assert plan_verification(IN_PARTS, head) is Proof.PROVEN
     whole = ObjectInfo(IN_PARTS.size, OTHERS.checksum, OTHERS.etag)
     assert plan_verification(IN_PARTS, whole) is Proof.NEEDS_READING
+    of_three = ObjectInfo(IN_PARTS.size, OTHERS.checksum + "-3", f"{OTHERS.etag}-3")
+    assert plan_verification(IN_PARTS, of_three) is Proof.NEEDS_READING
     false = head._replace(etag=f"{OTHERS.etag}-2")
     assert plan_verification(IN_PARTS, false) is Proof.CONTRADICTED
 
 
 @pytest.mark.parametrize(
-    ("head", "fetched", "origin"),
+    ("head", "fetched", "owner"),
     [
         (ObjectInfo(3, etag="opaque"), OURS, Owner.OURS),
         # An ETag need not be an MD5; the content itself outweighs it, and only it.
@@ -149,9 +152,9 @@ def test_parts() -> None:
         (ObjectInfo(4, etag="opaque"), OTHERS, Owner.UNCLEAR),
     ],
 )
-def test_origin(head: ObjectInfo, fetched: Digest, origin: Owner) -> None:
+def test_owner(head: ObjectInfo, fetched: Digest, owner: Owner) -> None:
     """An object is others' only if all that the store tells of it is one story."""
-    assert plan_origin(OURS, head, fetched) is origin
+    assert plan_owner(OURS, head, fetched) is owner
 
 
 marks = st.none() | st.sampled_from([OURS.checksum, OTHERS.checksum, OURS.etag, OTHERS.etag, ""])

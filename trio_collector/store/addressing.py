@@ -3,9 +3,9 @@
     path      https://s3.eu-west-1.amazonaws.com/BUCKET/KEY
     virtual   https://BUCKET.s3.eu-west-1.amazonaws.com/KEY
 
-"auto" takes the virtual host, as AWS asks for, unless it cannot work: names with a dot do not match
-the certificate's wildcard, other characters are none of a host name, and an address or a bare name
-(127.0.0.1, localhost, minio) has no subdomains.
+"auto" takes the virtual host, as AWS recommends, unless it cannot work: a bucket with a dot in its
+name does not match the certificate's wildcard, some characters may not stand in a host name, and an
+address or a bare name (127.0.0.1, localhost, minio) has no subdomains.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 """
 
@@ -19,20 +19,20 @@ from trio_collector.config.settings import AwsSection
 
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
-# What must not be quoted, and all that may stand in a URL as it is: the signature is made over the
-# quoted key, and a server that quotes otherwise refuses it.
+# The characters that are not quoted. The signature is computed over the quoted key, and a server
+# that quotes differently rejects it.
 _SAFE = "/-_.~"
 
 
 class Address(NamedTuple):
-    """A bucket's place: `origin` is scheme and host, `path` what stands before each key."""
+    """Where a bucket is: `origin` is scheme and host, `path` is the prefix of each key."""
 
     origin: str
     path: str
 
     @property
     def host(self) -> str:
-        """The Host header: without a port that is the scheme's own."""
+        """The Host header, without the default port of the scheme."""
         parts = urllib.parse.urlsplit(self.origin)
         default = ":443" if parts.scheme == "https" else ":80"
         return parts.netloc.removesuffix(default)
@@ -56,7 +56,7 @@ def plan_address(aws: AwsSection) -> Address:
 
 
 def quote(text: str, safe: str = _SAFE) -> str:
-    """Return `text` as it stands in a URL."""
+    """Return `text` percent-encoded for a URL."""
     return urllib.parse.quote(text, safe=safe)
 
 

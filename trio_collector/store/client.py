@@ -1,4 +1,4 @@
-"""One call to S3: keys, signature, exchange, and what the answer means if it is no success."""
+"""One request to S3: keys, signature, exchange, and the error that a response stands for."""
 
 import hashlib
 import ssl
@@ -26,19 +26,19 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# A role's keys may come by way of two services; botocore gives each some seconds and tries again.
+# The keys of a role may come from two services in turn; botocore gives each some seconds and retries.
 CREDENTIALS_S = 60.0
 
 CONDITION = "if-none-match"
 CHECKSUM = "x-amz-checksum-sha256"
 CHECKSUM_ALGORITHM = "x-amz-checksum-algorithm"
 
-# Headers that a store may not know, in the order in which they are given up.
+# Headers that a store may not support, in the order in which they are left out.
 OPTIONAL_HEADERS = (CONDITION, CHECKSUM, CHECKSUM_ALGORITHM)
 
 
 class FilePart(NamedTuple):
-    """A range of a file that is the body of a call, and its hash."""
+    """A range of a file that is the body of a request, and its hash."""
 
     content: LocalFile
     part: Part
@@ -46,7 +46,7 @@ class FilePart(NamedTuple):
 
 
 class S3Request(NamedTuple):
-    """One request: what S3 calls it, and what goes into it. Header names are in lower case."""
+    """One request: what S3 calls it, and its contents. Header names are in lower case."""
 
     operation: str
     method: str
@@ -54,7 +54,7 @@ class S3Request(NamedTuple):
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = {}
     body: bytes | FilePart = b""
-    limit_s: float | None = None  # of the whole exchange; by its size where there is none
+    limit_s: float | None = None  # of the whole exchange; None: derived from its size
     stall_s: float = STALL_S
 
     @property
@@ -73,7 +73,7 @@ class S3Request(NamedTuple):
 
 
 class Client:
-    """Performs calls to one bucket. Each is one attempt; nothing is tried twice here."""
+    """Sends requests to one bucket. Each is one attempt: whether to retry is decided above."""
 
     def __init__(
         self,
@@ -89,81 +89,82 @@ class Client:
         self._ssl_context = ssl_context
         self._now_s = now_s
         self._keys: AccessKeys | None = None  # the latest
-        self._unknown: set[str] = set()  # headers that the store does not know
+        self._unsupported: set[str] = set()  # headers that the store has no support for
 
-    async def grant(self, call: S3Request) -> StoreResponse:
-        """Return the answer to `call`, which is a success; raises StoreError for any other.
+    async def expect_success(self, request: S3Request) -> StoreResponse:
+        """Return the response to `request`, which is a success; raises StoreError for any other.
 
-        A store that answers 501 is asked once more, without the check that it may not know.
+        If the store answers 501, the request is repeated without the optional header that the
+        store may not support.
         """
-        answer = await self.ask(call)
-        if answer.status == 501 and (header := self._dispensable(call)):
-            self._unknown.add(header)
+        response = await self.send(request)
+        if response.status == 501 and (header := self._dispensable(request)):
+            self._unsupported.add(header)
             log.warning("the store lacks a check, going on without it", header=header)
-            return await self.grant(call)
-        if not answer.is_success:
-            raise self.fault(call, answer)
-        return answer
+            return await self.expect_success(request)
+        if not response.is_success:
+            raise self.error_of(request, response)
+        return response
 
-    async def ask(self, call: S3Request) -> StoreResponse:
-        """Return whatever is answered to `call`; raises StoreError if nothing is."""
-        return await self.perform(call, read_response)
+    async def send(self, request: S3Request) -> StoreResponse:
+        """Return the response to `request`, whatever it is; raises StoreError if there is none."""
+        return await self.exchange(request, read_response)
 
-    async def perform(
-        self, call: S3Request, receive: Callable[[httpx.Response], Awaitable[T]]
+    async def exchange(
+        self, request: S3Request, receive: Callable[[httpx.Response], Awaitable[T]]
     ) -> T:
-        """Return what `receive` makes of the answer to `call`.
+        """Return what `receive` makes of the response to `request`.
 
         Raises StoreError, OSError if the body's file cannot be read, and what `receive` raises.
         """
         self._keys = keys = await self._fresh_keys()
         async with AsyncExitStack() as stack:
             stream: httpx.AsyncByteStream
-            if isinstance(call.body, bytes):
-                stream = httpx.ByteStream(call.body)
+            if isinstance(request.body, bytes):
+                stream = httpx.ByteStream(request.body)
             else:
-                body = call.body.content.read(call.body.part)
+                body = request.body.content.body(request.body.part)
                 stream = await stack.enter_async_context(body)
             return await exchange(
-                self._request(call, keys, stream),
+                self._sign(request, keys, stream),
                 receive,
-                what=str(call),
+                what=str(request),
                 ssl_context=self._ssl_context,
-                limit_s=call.limit_s or deadline_s(call.size),
-                stall_s=call.stall_s,
+                limit_s=request.limit_s or deadline_s(request.size),
+                stall_s=request.stall_s,
             )
 
-    def sends(self, header: str) -> bool:
+    def supports(self, header: str) -> bool:
         """Return whether an optional header is sent to this store."""
-        return header not in self._unknown
+        return header not in self._unsupported
 
-    def fault(self, call: S3Request, answer: StoreResponse) -> StoreError:
-        """Return what is wrong; keys that the store finds too old are not used again."""
-        fault = error_of(str(call), answer, self._now_s())
-        if fault.code in STALE_KEYS:
+    def error_of(self, request: S3Request, response: StoreResponse) -> StoreError:
+        """Return the error of a request; keys that are too old are not used again."""
+        error = error_of(str(request), response, self._now_s())
+        if error.code in STALE_KEYS:
             self._credentials.forget()
         if self._keys:
-            fault.args = (self._keys.redact(str(fault)),)
-        return fault
+            error.args = (self._keys.redact(str(error)),)
+        return error
 
-    def _dispensable(self, call: S3Request) -> str | None:
-        """Return the next header of `call` to go on without."""
-        sent = (each for each in OPTIONAL_HEADERS if each in call.headers)
-        return next((each for each in sent if each not in self._unknown), None)
+    def _dispensable(self, request: S3Request) -> str | None:
+        """Return the next header of `request` to go on without."""
+        sent = (header for header in OPTIONAL_HEADERS if header in request.headers)
+        return next(filter(self.supports, sent), None)
 
-    def _request(
-        self, call: S3Request, keys: AccessKeys, stream: httpx.AsyncByteStream
+    def _sign(
+        self, request: S3Request, keys: AccessKeys, stream: httpx.AsyncByteStream
     ) -> httpx.Request:
-        url = self._address.url(call.key, call.query)
-        headers = {name: text for name, text in call.headers.items() if name not in self._unknown}
+        url = self._address.url(request.key, request.query)
+        headers = {name: text for name, text in request.headers.items() if self.supports(name)}
         headers["host"] = self._address.host
-        if call.method in ("PUT", "POST"):
-            headers["content-length"] = str(call.size)
+        if request.method in ("PUT", "POST"):
+            headers["content-length"] = str(request.size)
         signed = sign_headers(
-            call.method, url, headers, body_sha256=call.sha256, keys=keys, region=self._region
+            request.method, url, headers, body_sha256=request.sha256, keys=keys, region=self._region
         )
         signed |= {"accept-encoding": "identity", "user-agent": f"trio_collector/{__version__}"}
-        return httpx.Request(call.method, url, headers=signed, stream=stream)
+        return httpx.Request(request.method, url, headers=signed, stream=stream)
 
     async def _fresh_keys(self) -> AccessKeys:
         """Return the keys of this attempt. Cancelling leaves the thread to end by itself."""

@@ -2,8 +2,9 @@
 
 `AWS_ACCESS_KEY` and `AWS_SECRET_KEY`, the Rust collector's names, count where `AWS_ACCESS_KEY_ID`
 is not set. Else botocore looks, in its order: environment, assumed role, web identity, SSO,
-profile, container, instance. It renews what expires while it is asked, over the network and
-without a hurry, so everything here runs in a worker thread, and one at a time.
+profile, container, instance. It renews expiring keys when it is
+asked for them, over the network and slowly, so everything here runs in a worker thread, one call at a
+time.
 https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
 """
 
@@ -39,7 +40,7 @@ class AccessKeys:
     token: str | None = None
 
     def redact(self, text: str) -> str:
-        """Return `text` without the secrets, for a server may send back what it was sent."""
+        """Return `text` without the secrets, because a server may echo what it was sent."""
         for secret in (self.secret_key, self.token):
             if secret:
                 text = text.replace(secret, "***")
@@ -47,7 +48,7 @@ class AccessKeys:
 
 
 class CredentialChain:
-    """The keys as of now. Every method blocks; no two may run at a time."""
+    """The current keys. Every method blocks; no two may run at a time."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class CredentialChain:
     def freeze(self) -> AccessKeys:
         """Return keys for one attempt, renewed if they are about to expire.
 
-        Raises StoreRefused if there are none, and StoreUnavailable if their source does not answer.
+        Raises StoreRejected if there are none, and StoreUnavailable if their source does not answer.
         """
         if self._own:
             return self._own
@@ -78,7 +79,7 @@ class CredentialChain:
         return AccessKeys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def forget(self) -> None:
-        """Look for the keys anew the next time: the store says that these have expired."""
+        """Drop the keys, which the store says have expired: the next call looks for new ones."""
         self._credentials = None
 
 

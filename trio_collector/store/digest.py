@@ -1,15 +1,15 @@
 """What identifies content: its size, and hashes of its parts.
 
-Content of up to 64 MiB is one part, larger one is cut into parts of 16 MiB, and both are hashed the
-same way. From the hashes of the parts follow the two marks that a store may show:
+Content of up to 64 MiB is one part, larger content is cut into parts of 16 MiB, and both are hashed
+the same way. From the hashes of the parts follow the two marks that a store may show:
 
     parts   checksum (base64)                         ETag (hexadecimal)
     1       SHA-256 of the content                    MD5 of the content
     n       SHA-256 of the parts' SHA-256, and -n     MD5 of the parts' MD5, and -n
 
-SHA-256 is always known, for it is part of the signature. MD5 takes twice as long and is made where
-it is needed. The cut follows from the size alone, so whoever reads an object
-back can hash it alike.
+SHA-256 is always known, because it is part of the signature. MD5 takes twice as long and is made
+only where it is needed. The cut follows from the size alone, so an object that is read back can be
+hashed in the same parts.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 """
 
@@ -21,7 +21,7 @@ from typing import NamedTuple
 MULTIPART_ABOVE_BYTES = 64 << 20
 
 # 256 MiB to loopback on two cores, medians of five: 0.41 s in parts of 16 MiB, 0.46 to 0.72 s in
-# parts of 8. One that fails is still cheap to send again. A store takes 10,000 parts.
+# parts of 8. A part of that size is still cheap to send again. A store takes 10,000 parts.
 PART_BYTES = 16 << 20
 MAX_PARTS = 10_000
 
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 def plan_parts(size: int) -> list[Part]:
-    """Return how content of `size` bytes is cut."""
+    """Return how content of `size` bytes is cut into parts."""
     if size <= MULTIPART_ABOVE_BYTES:
         return [Part(1, 0, size)]
     step = max(PART_BYTES, -(-size // MAX_PARTS))
@@ -44,11 +44,11 @@ def plan_parts(size: int) -> list[Part]:
 
 
 class Digest(NamedTuple):
-    """The identity of content: `etag` is None where nobody has made the MD5."""
+    """The identity of content; `etag` is None where the MD5 was not made."""
 
     size: int
     checksum: str  # as in `x-amz-checksum-sha256`
-    etag: str | None = None  # without quotes, where a store derives it from MD5
+    etag: str | None = None  # without quotes, as a store derives it from MD5
 
     @property
     def is_multipart(self) -> bool:
@@ -70,10 +70,10 @@ def digest_of(size: int, sha256s: list[bytes], md5s: list[bytes] | None = None) 
 
 
 class Hasher:
-    """Hashes content of a known size as it comes, whatever the chunks are."""
+    """Hashes content of a known size in chunks of any sizes."""
 
     def __init__(self, size: int) -> None:
-        self.missing = size  # bytes until it is whole; below 0 there were more
+        self.missing = size  # bytes until it is complete; negative: too many came
         self._size = size
         self._parts = deque(plan_parts(size))
         self._sha256s: list[bytes] = []
@@ -110,7 +110,7 @@ class Hasher:
 
 
 def new_md5(content: bytes = b"") -> "hashlib._Hash":
-    """Return MD5 as a mark to compare, also where the system forbids it for security."""
+    """Return MD5 as a mark to compare, which also works where it is disabled for security."""
     return hashlib.md5(content, usedforsecurity=False)
 
 

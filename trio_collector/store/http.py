@@ -1,10 +1,10 @@
-"""One request to the store, and its answer: a connection of its own, and an end in time.
+"""One request to the store and its response: a connection of its own, and a total deadline.
 
-Every attempt has a fresh client, so that it asks the name server anew, as S3 wants of whoever tries
-again, and because a pool of httpcore 1.0 loses slots when a request is cancelled while it connects
-(its issue 1093). Two clocks: no progress for `STALL_S` ends an attempt, and the deadline ends what
-drips, which httpx never would. Proxies of the environment are not used, nor are redirects followed:
-the first would see, the second would get, what is signed.
+Every attempt has a fresh client, for two reasons: S3 wants the name looked up again before a retry,
+and a pool of httpcore 1.0 loses slots when a request is cancelled while it connects (its issue
+1093). Two timeouts apply: no progress for `STALL_S` ends an attempt, and so does the total deadline,
+because httpx has none and a slow trickle would never time out. Proxies of the environment are not
+used and redirects are not followed: a proxy would see what is signed, a redirect would send it on.
 """
 
 import ssl
@@ -23,20 +23,20 @@ from trio_collector.store.responses import StoreResponse
 CONNECT_S = 10.0
 STALL_S = 30.0
 
-# The slowest that is still called progress. A line of 10 Mbit/s that four uploads of four parts
-# share gives each 78 kB/s.
+# The slowest rate that counts as progress. Of a line of 10 Mbit/s that is shared by four uploads of
+# four parts, each gets 78 kB/s.
 SLOWEST_BYTES_PER_S = 64 << 10
-ANSWER_S = 60.0
+RESPONSE_S = 60.0
 
-# An answer that is read whole: errors and the ends of multipart uploads have less than 2 KiB.
-MAX_ANSWER_BYTES = 64 << 10
+# Of a response that is read whole: errors and the ends of multipart uploads have less than 2 KiB.
+MAX_RESPONSE_BYTES = 64 << 10
 
 T = TypeVar("T")
 
 
 def deadline_s(size: int) -> float:
     """Return how long an attempt that moves `size` bytes may take."""
-    return ANSWER_S + size / SLOWEST_BYTES_PER_S
+    return RESPONSE_S + size / SLOWEST_BYTES_PER_S
 
 
 async def exchange(
@@ -48,9 +48,9 @@ async def exchange(
     limit_s: float,
     stall_s: float,
 ) -> T:
-    """Send `request` and return what `receive` makes of the answer; `what` names it in errors.
+    """Send `request` and return what `receive` makes of the response; `what` names it in errors.
 
-    Raises StoreUnavailable, StoreRefused for a certificate that is not accepted, and what the
+    Raises StoreUnavailable, StoreRejected for a certificate that is not accepted, and what the
     body and `receive` raise. Cancelling closes the connection.
     """
     timeout = httpx.Timeout(stall_s, connect=CONNECT_S)
@@ -67,16 +67,16 @@ async def exchange(
 
 
 async def read_response(response: httpx.Response) -> StoreResponse:
-    """Return the whole answer; raises StoreUnavailable for one that is longer than makes sense."""
+    """Return the whole response; raises StoreUnavailable if it is over `MAX_RESPONSE_BYTES`."""
     body = bytearray()
-    # Ends the reading where it is, with all of httpx's generators; `break` would leave them behind.
+    # Ends the reading here, with all of httpx's generators; `break` would leave them suspended.
     with trio.CancelScope() as enough:
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > MAX_RESPONSE_BYTES:
                 enough.cancel()
-    if len(body) > MAX_ANSWER_BYTES:
-        raise StoreUnavailable(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    if len(body) > MAX_RESPONSE_BYTES:
+        raise StoreUnavailable(f"an answer of more than {MAX_RESPONSE_BYTES} bytes")
     return StoreResponse(response.status_code, response.headers, bytes(body))
 
 
@@ -104,7 +104,7 @@ _TIMEOUTS = {
 
 
 def _connect_fault(what: str, exc: httpx.ConnectError) -> StoreError:
-    """Return why there is no connection, from the cause that is furthest down."""
+    """Return why there is no connection, from the root cause."""
     cause = _root_cause(exc)
     obstacle, text = tls_fault(cause) if isinstance(cause, ssl.SSLError) else tcp_fault(cause)
     kind = StoreRejected if obstacle is Obstacle.CERTIFICATE else StoreUnavailable
@@ -124,9 +124,9 @@ _REMEDIES = {
 
 
 def _root_cause(exc: BaseException) -> BaseException:
-    """Return what led to `exc`; of several addresses that were tried, the last.
+    """Return what led to `exc`; of several addresses that were tried, the error of the last.
 
-    httpcore's pool raises again `from None`, so the cause may be left in the context alone.
+    The pool of httpcore raises again `from None`, so the cause may be in the context alone.
     """
     while True:
         below = exc.__cause__ or exc.__context__

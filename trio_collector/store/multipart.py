@@ -1,10 +1,10 @@
 """A large file in parts: create, parts, complete; abort if any of it fails.
 
 Nothing is visible under the key before it is complete, and the condition (`If-None-Match: *`) is
-part of completing. A part that fails is sent again a few times, for of sixty parts one often does;
-then, or when the file's turn is cancelled, the upload is aborted, so that the store does not go on
-charging for its parts. The abort is best effort: a kill, or an answer to *create* that was lost,
-leaves parts behind that only a lifecycle rule of the bucket removes (AbortIncompleteMultipartUpload).
+part of completing. A part that fails is sent again a few times, because one of sixty often does.
+Then, or when the attempt is cancelled, the upload is aborted, so that the store does not go on
+charging for its parts. The abort is best effort: a kill, or a lost response to *create*, leaves parts
+behind that only a lifecycle rule of the bucket removes (AbortIncompleteMultipartUpload).
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
@@ -30,7 +30,7 @@ from trio_collector.store.responses import object_info_of, unquote_etag
 
 log = structlog.get_logger(__name__)
 
-# Parts that are on their way at a time, of all files together. Each takes a few MiB of memory.
+# Parts that are sent at a time, of all files together. Each takes a few MiB of memory.
 PARTS_AT_ONCE = 4
 
 PART_ATTEMPTS = 4
@@ -49,14 +49,14 @@ async def put_in_parts(
 ) -> ObjectInfo:
     """Store `content` under `key`; raises as `ObjectStore.put` does.
 
-    Cancelling, as any failure, aborts the upload, for which it takes at most `ABORT_S`.
+    Cancelling aborts the upload, as any failure does, and takes at most `ABORT_S` for that.
     """
     upload = await _create(client, key)
     try:
         sent = await _put_parts(client, slots, upload, content)
         return await _complete(client, upload, sent)
     except BaseException:
-        # Shielded, because when the process ends there is no later: what is not aborted now stays.
+        # Shielded, because the process may be ending: what is not aborted now stays for good.
         with trio.move_on_after(ABORT_S, shield=True) as patience:
             await _abort(client, upload)
         if patience.cancelled_caught:
@@ -74,7 +74,7 @@ class SentPart(NamedTuple):
 
 
 class _Upload:
-    """An upload that is open: its key, and the id that the store gave it."""
+    """An open upload: its key, and the id that the store gave it."""
 
     def __init__(self, key: str, upload_id: str) -> None:
         self.key = key
@@ -83,20 +83,20 @@ class _Upload:
 
 async def _create(client: Client, key: str) -> _Upload:
     headers = {CHECKSUM_ALGORITHM: "SHA256"}
-    call = S3Request(
+    request = S3Request(
         "CreateMultipartUpload", "POST", key, query=(("uploads", ""),), headers=headers
     )
-    answer = await client.grant(call)
-    upload_id = answer.field("UploadId")
+    response = await client.expect_success(request)
+    upload_id = response.field("UploadId")
     if not upload_id:
-        raise StoreUnavailable(f"{call}: an answer without an id", status=answer.status)
+        raise StoreUnavailable(f"{request}: an answer without an id", status=response.status)
     return _Upload(key, upload_id)
 
 
 async def _put_parts(
     client: Client, slots: trio.CapacityLimiter, upload: _Upload, content: LocalFile
 ) -> list[SentPart]:
-    """Send all parts; return them in order."""
+    """Send all parts; return them in order. The first failure cancels the other parts."""
     sent: list[SentPart] = []
 
     async def put(part: Part) -> None:
@@ -110,48 +110,48 @@ async def _put_parts(
             for part in content.parts:
                 nursery.start_soon(put, part)
     except* (StoreError, DiskError, OSError) as group:
-        raise _first(group) from None
+        raise _worst(group) from None
     return sorted(sent)
 
 
 async def _put_part(client: Client, upload: _Upload, body: FilePart) -> str:
-    """Send one part, several times if need be, and return its ETag."""
+    """Send one part, in up to `PART_ATTEMPTS` attempts, and return its ETag."""
     query = (("partNumber", str(body.part.number)), *upload.query)
     headers = {CHECKSUM: to_base64(body.sha256)}
-    call = S3Request("UploadPart", "PUT", upload.key, query=query, headers=headers, body=body)
+    request = S3Request("UploadPart", "PUT", upload.key, query=query, headers=headers, body=body)
     for attempt in range(PART_ATTEMPTS - 1):
         try:
-            return _etag((await client.grant(call)).headers.get("etag"), call)
+            return _etag((await client.expect_success(request)).headers.get("etag"), request)
         except StoreUnavailable as exc:
             await trio.sleep(max(exc.retry_after_s, PART_RETRY_S * 2**attempt))
-    return _etag((await client.grant(call)).headers.get("etag"), call)
+    return _etag((await client.expect_success(request)).headers.get("etag"), request)
 
 
-def _etag(etag: str | None, call: S3Request) -> str:
+def _etag(etag: str | None, request: S3Request) -> str:
     if not etag:
-        raise StoreUnavailable(f"{call}: an answer without an ETag")
+        raise StoreUnavailable(f"{request}: an answer without an ETag")
     return unquote_etag(etag)
 
 
 async def _complete(client: Client, upload: _Upload, sent: list[SentPart]) -> ObjectInfo:
-    call = S3Request(
+    request = S3Request(
         "CompleteMultipartUpload",
         "POST",
         upload.key,
         query=upload.query,
         headers={CONDITION: "*"},
-        body=render_parts(sent, with_checksums=client.sends(CHECKSUM)).encode(),
+        body=render_parts(sent, with_checksums=client.supports(CHECKSUM)).encode(),
         limit_s=COMPLETE_S,
         stall_s=COMPLETE_S,
     )
-    answer = await client.grant(call)
-    etag = answer.field("ETag")
+    response = await client.expect_success(request)
+    etag = response.field("ETag")
     if not etag:
-        raise StoreUnavailable(f"{call}: an answer that is not whole", status=answer.status)
-    # The headers were sent before the store knew: only the body speaks of the object.
-    checksum = answer.field("ChecksumSHA256") or None
-    said = object_info_of(answer.headers, has_size=False)
-    return said._replace(etag=unquote_etag(etag), checksum=checksum)
+        raise StoreUnavailable(f"{request}: an answer that is not whole", status=response.status)
+    # The headers were sent before the object existed: only the body describes it.
+    checksum = response.field("ChecksumSHA256") or None
+    info = object_info_of(response.headers, has_size=False)
+    return info._replace(etag=unquote_etag(etag), checksum=checksum)
 
 
 def render_parts(sent: list[SentPart], *, with_checksums: bool = True) -> str:
@@ -168,22 +168,22 @@ def _render_part(part: SentPart, *, with_checksum: bool) -> str:
 
 
 async def _abort(client: Client, upload: _Upload) -> None:
-    """Abort an upload, trying again for as long as the caller has patience."""
-    call = S3Request("AbortMultipartUpload", "DELETE", upload.key, query=upload.query)
+    """Abort an upload, in as many attempts as the caller's deadline allows."""
+    request = S3Request("AbortMultipartUpload", "DELETE", upload.key, query=upload.query)
     while True:
         try:
-            answer = await client.ask(call)
+            response = await client.send(request)
         except StoreUnavailable:
             await trio.sleep(ABORT_RETRY_S)
             continue
         except StoreError as exc:
             log.warning("upload in parts not aborted", key=upload.key, error=str(exc))
             return
-        if answer.is_success or answer.status == 404:
+        if response.is_success or response.status == 404:
             return
         await trio.sleep(ABORT_RETRY_S)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return one of several failures: one that lasts before one that passes."""
+def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one of several failures: a permanent one if there is any."""
     return max(group.exceptions, key=lambda exc: getattr(exc, "is_permanent", False))

@@ -1,7 +1,7 @@
-"""What a store can do: the few calls that delivery is made of.
+"""The protocol of a store: the few calls that delivery needs.
 
 `S3Store` is the real one; a fake in the tests passes the same contract. Each call is one attempt
-with its own deadline, and raises StoreError: who tries again, and when, is decided above.
+with its own deadline, and raises StoreError. The caller decides whether and when to try again.
 """
 
 from collections.abc import Awaitable
@@ -12,12 +12,12 @@ from trio_collector.store.local_file import LocalFile
 
 
 class ObjectInfo(NamedTuple):
-    """What a store says of an object, in the answer to PUT or HEAD; None where it is silent."""
+    """What a store says of an object in the response to PUT or HEAD; None where it says nothing."""
 
     size: int | None = None
     checksum: str | None = None  # SHA-256 in base64; of several parts with their number
     etag: str | None = None  # without quotes
-    is_encrypted: bool = False  # with keys that make the ETag say nothing about the content
+    is_encrypted: bool = False  # with a key, so that the ETag does not depend on the content alone
 
 
 class ObjectStore(Protocol):
@@ -26,14 +26,14 @@ class ObjectStore(Protocol):
     def ensure_bucket(self) -> Awaitable[None]:
         """Create the bucket if it is missing and may be created.
 
-        Raises BucketMissing if it may not, and StoreRefused if others own the name.
+        Raises BucketMissing if it may not, and StoreRejected if others own the name.
         """
         ...
 
     def put(self, key: str, content: LocalFile) -> Awaitable[ObjectInfo]:
         """Store `content` under `key` and return what the store says of it.
 
-        Raises NameTaken if there is an object of that name; OSError if the file cannot be read.
+        Raises ObjectExists if there is an object of that name, and OSError if the file cannot be read.
         """
         ...
 
@@ -44,10 +44,10 @@ class ObjectStore(Protocol):
     def fetch_digest(self, key: str, size: int) -> Awaitable[Digest]:
         """Read the object `key`, of `size` bytes, back and return the identity of what came.
 
-        Raises WrongContent if it was another number of bytes.
+        Raises IntegrityError if it was another number of bytes.
         """
         ...
 
     def delete(self, key: str) -> Awaitable[None]:
-        """Remove the object `key`; only ever asked for an object made to try the bucket."""
+        """Remove the object `key`. Only the probe calls it, for the object that it has made."""
         ...

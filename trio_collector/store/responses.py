@@ -1,18 +1,19 @@
-"""What an answer of the store means: done, taken, later, or never without a person.
+"""What a response of the store means: success, a name that is taken, try later, or ask a person.
 
-An answer is read defensively. A body is XML that may be cut off, so fields are searched for and a
-missing one is empty; only code, message, region and request id are ever looked at, because the
-body of a refused signature quotes the request, session token included. A success may be a fault:
-S3 begins CompleteMultipartUpload's answer before it knows, and then sends 200 with an Error in it.
+A response is read defensively. A body is XML that may be cut off, so fields are searched for and a
+missing one is empty. Only code, message, region and request id are read, because the body that
+rejects a signature quotes the request, session token included. A status of 200 may be an error: S3
+starts its response to CompleteMultipartUpload before it knows the outcome, and may send an Error
+in the body.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
-import email.utils
 import html
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from trio_collector.backoff import parse_http_date, parse_retry_after
 from trio_collector.errors import (
     BucketMissing,
     ObjectExists,
@@ -24,16 +25,16 @@ from trio_collector.errors import (
 from trio_collector.store.object_store import ObjectInfo
 
 MAX_TEXT = 300
-LONGEST_RETRY_AFTER_S = 3600.0  # what an answer may ask for; longer would be as good as never
+LONGEST_RETRY_AFTER_S = 3600.0  # what a response may ask for; longer would be as good as never
 
-# The keys are not wrong but old: they are fetched anew.
+# The keys are not wrong but too old: new ones are fetched.
 STALE_KEYS = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 
 _THROTTLING = frozenset(
     {"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "Throttling", "TooManyRequests"}
 )
-# 4xx that pass: a race, a connection that was too slow, bytes that changed on the way, and an
-# object that is gone right after it was there.
+# 4xx that a later attempt may overcome: a race, a connection that was too slow, bytes that changed
+# on the way, and an object that is gone right after it was there.
 _PASSING = STALE_KEYS | {
     "BadDigest",
     "ConditionalRequestConflict",
@@ -68,7 +69,7 @@ _TEXTS = {
 
 
 class StoreResponse(NamedTuple):
-    """A whole answer; `headers` are found in any case of letters."""
+    """A whole response; the names of `headers` are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -85,26 +86,26 @@ class StoreResponse(NamedTuple):
         return 200 <= self.status < 300 and b"<Error>" not in self.body
 
 
-def error_of(what: str, answer: StoreResponse, now_s: float) -> StoreError:
-    """Return what `answer` says about the call `what`, which it does not grant.
+def error_of(what: str, response: StoreResponse, now_s: float) -> StoreError:
+    """Return `response`, which is no success, as the error of the request `what`.
 
     `now_s` is our clock (Unix time), to tell how wrong it is.
     """
-    code = answer.field("Code")
-    kind, remedy = _kind_of(answer.status, code)
-    detail = _printable(answer.field("Message")) or _TEXTS.get(answer.status, "no reason given")
-    if region := answer.headers.get("x-amz-bucket-region") or answer.field("Region"):
+    code = response.field("Code")
+    kind, remedy = _kind_of(response.status, code)
+    detail = _printable(response.field("Message")) or _TEXTS.get(response.status, "no reason given")
+    if region := response.headers.get("x-amz-bucket-region") or response.field("Region"):
         detail += f" (region {_printable(region)})"
     if code == "RequestTimeTooSkewed":
-        remedy = _skew_remedy(answer, now_s)
-    status = f"{answer.status} {_printable(code)}".rstrip()
-    request_id = _printable(answer.headers.get("x-amz-request-id") or answer.field("RequestId"))
+        remedy = _skew_remedy(response, now_s)
+    status = f"{response.status} {_printable(code)}".rstrip()
+    request_id = _printable(response.headers.get("x-amz-request-id") or response.field("RequestId"))
     return kind(
         f"{what}: {status}: {detail}",
-        status=answer.status,
+        status=response.status,
         code=code,
         request_id=request_id,
-        retry_after_s=parse_retry_after(answer.headers.get("retry-after"), now_s),
+        retry_after_s=retry_after_s(response.headers.get("retry-after", ""), now_s),
         remedy=remedy,
     )
 
@@ -130,19 +131,18 @@ def _kind_of(status: int, code: str) -> tuple[Callable[..., StoreError], str]:
     return StoreRejected, "check aws.endpoint_url, aws.region, aws.bucket and the keys"
 
 
-def parse_retry_after(text: str | None, now_s: float) -> float:
-    """Return how many seconds a Retry-After asks for, within reason; 0 where it makes no sense."""
-    if text is None:
-        return 0.0
-    try:
-        wait_s = float(text) if text[:1].isdigit() else _http_time(text) - now_s
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(wait_s, 0.0), LONGEST_RETRY_AFTER_S)
+def retry_after_s(text: str, now_s: float) -> float:
+    """Return how many seconds a Retry-After header asks for; 0 where it makes no sense."""
+    return parse_retry_after(text, now_s, LONGEST_RETRY_AFTER_S, _is_number) or 0.0
+
+
+def _is_number(text: str) -> bool:
+    """Return whether this can be seconds. Stores send fractions of them as well."""
+    return text[:1].isdigit()
 
 
 def object_info_of(headers: Mapping[str, str], *, has_size: bool) -> ObjectInfo:
-    """Return what the headers of an answer to PUT, or to HEAD (`has_size`), say of the object."""
+    """Return what the headers of a response to PUT, or to HEAD (`has_size`), say of the object."""
     length = headers.get("content-length", "") if has_size else ""
     encryption = headers.get("x-amz-server-side-encryption", "")
     customers = "x-amz-server-side-encryption-customer-algorithm" in headers
@@ -160,17 +160,13 @@ def unquote_etag(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def _skew_remedy(answer: StoreResponse, now_s: float) -> str:
+def _skew_remedy(response: StoreResponse, now_s: float) -> str:
     remedy = "set this machine's clock, and let NTP keep it; rows carry its time as well"
     try:
-        skew_s = now_s - _http_time(answer.headers.get("date", ""))
-    except (ValueError, TypeError, OverflowError):
+        skew_s = now_s - parse_http_date(response.headers.get("date", ""))
+    except (ValueError, OverflowError):
         return remedy
     return f"it is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}: {remedy}"
-
-
-def _http_time(text: str) -> float:
-    return email.utils.parsedate_to_datetime(text).timestamp()
 
 
 def _printable(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Signature version 4 by botocore's public pieces, over a hash that is known beforehand.
+"""Signature version 4 by botocore's public pieces, over a hash that is already known.
 
-botocore's `S3SigV4Auth` hashes the body itself, here and now; a file is hashed in a thread before,
-so `payload` is told the result. Nothing is presigned: such a URL is a secret and URLs get logged.
+botocore's `S3SigV4Auth` would hash the body itself, on the event loop. A file is hashed in a thread
+beforehand, and `payload` returns that result. Nothing is presigned: such a URL is a secret, and URLs
+get logged.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 

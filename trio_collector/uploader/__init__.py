@@ -1,7 +1,12 @@
 """The uploader: from sealed files on disk to where they are kept, and not off the disk before.
 
-`task` says which file is tried next, with `backlog`, `schedule` and `report`; `delivery` is one file's
-way into the store, verified step by step (`ladder`). The folder that is the queue is `spool`, where
-local files go is `archive`. `s3` is the store over HTTP, with `client`, `signing`, `wire`, `answers`,
-`addressing` and `multipart`. `probe` is `check --s3`.
+    wake-ups ─▶ task ─▶ spool (scan) ─▶ backlog ─▶ delivery ─▶ store        verification: proven there?
+                 │                         ▲           └─────▶ local_archive, or unlinked
+                 └─▶ report                └── retry_schedule: when the next attempt may begin
+
+`task` decides which file is tried next, `delivery` is one file's way into the store. The folder
+`data_dir` is the queue; `spool` reads it. All changes to the disk go through `disk.Disk`.
+
+Doors: `app` starts `task.run_uploader` and gives it a `report.DeliveryState` to be shown; `check --s3`
+runs `probe.probe_store`. The room knows the store by its protocol, and the writer not at all.
 """

@@ -1,95 +1,125 @@
 """The archive on this machine: `local_path`, with the keys of the store as its paths.
 
-A file is linked into the archive and then removed from the spool, so that it is at every moment in
-one of the two and never overwrites another. Where the two are on different filesystems it is
-copied under a temporary name first. A process that dies in between leaves the same file in both;
-the next one finds it there, compares, and removes the one in the spool.
+    link (or copy, sync, rename) ─▶ sync the folders with new names ─▶ unlink in the spool
+
+A file is at every moment in the spool or whole in the archive, also after a power loss, and never
+overwrites another. It is copied, under a temporary name first, where spool and archive are on
+different filesystems or links are not supported. A process that dies in between leaves the file in
+both places. The next attempt finds it in the archive, compares, and removes it from the spool.
 """
 
 import errno
 import hashlib
-import os
-import shutil
 from pathlib import Path
 
 from trio_collector import layout
-from trio_collector.uploader.spool import SealedFile
+from trio_collector.disk import LOCAL_DISK, Disk, make_folders
+from trio_collector.store.body import CHUNK_BYTES
+from trio_collector.store.digest import Part
+from trio_collector.store.local_file import hash_part
+from trio_collector.uploader.spool import SealedFile, next_millisecond
 
-# What os.link says where a link cannot be made: another filesystem, or one without links.
+# The errors of link(2) where a link is impossible: another filesystem, or one without links.
 NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
-def move_to_archive(sealed: SealedFile, archive: Path) -> Path:
-    """Move `sealed` into `archive` and return where it is now.
+class LocalArchive:
+    """The folder `root` of an archive. Its methods block and may run in several threads at a time."""
 
-    A name that another file has moves on to the next free millisecond. Raises OSError, after which
-    the file is still in the spool.
+    def __init__(self, root: Path, disk: Disk = LOCAL_DISK) -> None:
+        self._root = root
+        self._disk = disk
+        self._unsynced: set[Path] = set()  # folders with new names, left by failed attempts
+
+    def move(self, sealed: SealedFile) -> Path:
+        """Move `sealed` into the archive and return where it is now.
+
+        A name that another file has moves on to the next free millisecond. Raises OSError and
+        DiskError; the file is then still in the spool.
+        """
+        changed = set(self._unsynced)
+        try:
+            target = self._place(sealed, changed)
+            for folder in sorted(changed):
+                self._disk.sync_folder(folder)
+        finally:
+            self._unsynced |= changed
+        self._unsynced -= changed
+        self._disk.unlink(sealed.path)
+        return target
+
+    def _place(self, sealed: SealedFile, changed: set[Path]) -> Path:
+        """Bring the file under a name in the archive; add folders with new names to `changed`."""
+        target = self._root / sealed.key
+        make_folders(self._disk, target.parent, changed)
+        while not self._link(sealed.path, target):
+            if self._have_same_content(sealed.path, target):
+                break
+            target = next_millisecond(target)
+        changed.add(target.parent)
+        return target
+
+    def _link(self, source: Path, target: Path) -> bool:
+        """Make `target` the same file as `source`; False if the name is taken."""
+        try:
+            self._disk.link(source, target)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            if exc.errno not in NO_LINK:
+                raise
+            return self._copy(source, target)
+        return True
+
+    def _copy(self, source: Path, target: Path) -> bool:
+        """Copy `source` to `target` by way of a temporary name; False if the name is taken."""
+        if target.exists():
+            return False
+        temporary = target.with_suffix(layout.TEMPORARY)
+        copy_file(source, temporary, self._disk)
+        self._disk.rename(temporary, target)
+        return True
+
+    def _have_same_content(self, one: Path, other: Path) -> bool:
+        size = self._disk.stat(one).st_size
+        if size != self._disk.stat(other).st_size:
+            return False
+        return self._hash(one, size) == self._hash(other, size)
+
+    def _hash(self, path: Path, size: int) -> bytes:
+        return hash_part(path, Part(1, 0, size), hashlib.sha256(), self._disk)
+
+
+def copy_file(source: Path, target: Path, disk: Disk) -> None:
+    """Copy the bytes of `source` to `target`, synced; a `target` that exists is replaced.
+
+    Raises OSError, and leaves a part of the bytes in `target` then.
     """
-    target = archive / sealed.key
-    _make_folders(target.parent)
-    while not _place(sealed.path, target):
-        if _have_same_content(sealed.path, target):
-            break
-        target = _next_name(target)
-    _sync_folder(target.parent)
-    sealed.path.unlink()
-    return target
-
-
-def _place(source: Path, target: Path) -> bool:
-    """Make `target` the same file as `source`; False if the name is taken."""
+    reading = disk.open_file(source)
     try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    except OSError as exc:
-        if exc.errno not in NO_LINK:
-            raise
-        return _copy(source, target)
-    return True
-
-
-def _copy(source: Path, target: Path) -> bool:
-    """Copy `source` to `target` by way of a temporary name; False if the name is taken."""
-    if target.exists():
-        return False
-    temporary = target.with_suffix(layout.TEMPORARY)
-    with source.open("rb") as reader, temporary.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
-        os.fsync(writer.fileno())
-    temporary.replace(target)
-    return True
-
-
-def _have_same_content(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    return _digest(one) == _digest(other)
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as reader:
-        return hashlib.file_digest(reader, "sha256").digest()
-
-
-def _next_name(path: Path) -> Path:
-    return path.with_name(f"{int(path.stem) + 1}{path.suffix}")
-
-
-def _make_folders(folder: Path) -> None:
-    """Create `folder`, and make each new name in it last beyond a power loss."""
-    if folder.exists():
-        return
-    _make_folders(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
+        writing = _create_anew(target, disk)
+        try:
+            offset = 0
+            while chunk := disk.read(reading, CHUNK_BYTES, offset):
+                offset += len(chunk)
+                _write_all(writing, chunk, disk)
+            disk.sync(writing)
+        finally:
+            disk.close(writing)
     finally:
-        os.close(descriptor)
+        disk.close(reading)
+
+
+def _create_anew(path: Path, disk: Disk) -> int:
+    """Create a file in the place of one that an earlier attempt has left behind."""
+    try:
+        return disk.create(path)
+    except FileExistsError:
+        disk.unlink(path)
+        return disk.create(path)
+
+
+def _write_all(descriptor: int, content: bytes, disk: Disk) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[disk.write(descriptor, left) :]

@@ -1,7 +1,7 @@
-"""Trying the bucket for real: put, head, get, verify, delete, and what is wrong in plain words.
+"""A real test of the bucket: PUT, HEAD, GET, verify, DELETE, and what is wrong in plain words.
 
-The object that is put is a few bytes under `PROBE_FOLDER`, which no reader of the archive looks into.
-Where it may not be deleted it stays; uploading does not need that right.
+The object is a few bytes under `PROBE_FOLDER`, where no reader of the archive looks. It stays if it
+may not be deleted; uploading does not need that right.
 """
 
 import secrets
@@ -34,16 +34,16 @@ T = TypeVar("T")
 
 
 class ProbeFinding(NamedTuple):
-    """What came of one step."""
+    """The result of one step."""
 
     step: str
     is_ok: bool
     text: str
-    remedy: str = ""  # what to do about it; where it went well, what could be better
+    remedy: str = ""  # what to do about a failure, or what could be better after a success
 
 
 async def probe_store(aws: AwsSection, store: ObjectStore | None = None) -> list[ProbeFinding]:
-    """Return what each step came to, up to the first that failed; the bucket may be created.
+    """Return the results of the steps up to the first that failed; the bucket may be created.
 
     Never raises StoreError. Cancelling may leave the probe object in the bucket.
     """
@@ -58,7 +58,7 @@ async def probe_store(aws: AwsSection, store: ObjectStore | None = None) -> list
 
 
 class _Probe:
-    """The steps, and what was found so far."""
+    """The steps, and their results so far."""
 
     def __init__(self, aws: AwsSection, store: ObjectStore) -> None:
         self.findings: list[ProbeFinding] = []
@@ -69,11 +69,11 @@ class _Probe:
     async def run(self, content: LocalFile) -> None:
         if not await self._reach_bucket():
             return
-        said = await self._try("put", self._store.put(self._key, content))
-        if said is None:
+        put = await self._try("put", self._store.put(self._key, content))
+        if put is None:
             return
         self._note("put", f"{len(PROBE_BYTES)} bytes stored as {self._key}")
-        await self._verify(content, said)
+        await self._verify(content, put)
         await self._try_overwriting(content)
         await self._delete()
 
@@ -84,13 +84,13 @@ class _Probe:
             if exc.code != "AccessDenied":
                 self._fail("bucket", exc)
                 return False
-            # Uploading needs no right to the bucket itself, and PUT tells if it is there.
+            # Uploading needs no right to the bucket itself, and PUT finds out whether it exists.
             self._note("bucket", f"{self._aws.bucket} may not be listed, which is not needed")
         else:
             self._note("bucket", f"{self._aws.bucket} is there")
         return True
 
-    async def _verify(self, content: LocalFile, said: ObjectInfo) -> None:
+    async def _verify(self, content: LocalFile, put: ObjectInfo) -> None:
         head = await self._try("head", self._store.head(self._key))
         if head is None:
             return
@@ -100,7 +100,7 @@ class _Probe:
             return
         self._note("get", "read back")
         digest = await content.digest_with_md5()
-        fault = contradiction(digest, said) or contradiction(digest, head)
+        fault = contradiction(digest, put) or contradiction(digest, head)
         if not fetched.is_same(digest):
             text, remedy = "other content came back than was stored", "do not use this store"
             self.findings.append(ProbeFinding("verify", False, text, remedy))
@@ -114,7 +114,7 @@ class _Probe:
             self._note("verify", "the store tells neither a checksum nor an MD5", advice)
 
     async def _try_overwriting(self, content: LocalFile) -> None:
-        """See whether the store keeps what it has: PUT under a name that is taken."""
+        """Check that the store does not overwrite: PUT under a name that is taken."""
         try:
             await self._store.put(self._key, content)
         except ObjectExists:

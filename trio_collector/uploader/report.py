@@ -1,13 +1,12 @@
-"""How delivery tells of itself: log, metrics and state.
+"""What delivery reports of itself: its state, metrics and log.
 
-A condition that lasts is logged once: a refusal until something works again, a store that is down
-until it is back. What befalls one file is logged once for each kind of failure.
+A condition that lasts is logged once: a rejection until something works again, a store that is down
+until it is back. The failures of one file are logged once for each kind.
 """
 
 import datetime
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -26,30 +25,23 @@ from trio_collector.uploader.spool import Spool
 
 log = structlog.get_logger(__name__)
 
-
-class Attempt:
-    """An attempt to upload: what it came to."""
-
-    key = ""
-    size = 0
-
-    def note(self, key: str, size: int) -> None:
-        self.key, self.size = key, size
+# What an attempt may raise: the store's errors and the disk's.
+DELIVERY_ERRORS = (StoreError, DiskError, OSError)
 
 
 class Report:
-    """Keeps `state` and what is counted; `now_s` is the wall clock."""
+    """Keeps `state` and the metrics up to date, and logs; `now_s` is the wall clock."""
 
     def __init__(self, state: DeliveryState, now_s: Callable[[], float]) -> None:
         self.state = state
         self._now_s = now_s
-        self._refusals: set[str] = set()  # logged since something worked
+        self._rejections: set[str] = set()  # logged since something worked
 
     def today(self) -> datetime.date:
         return datetime.datetime.fromtimestamp(self._now_s(), datetime.UTC).date()
 
     def scanned(self, spool: Spool, in_hand: int) -> None:
-        """Take note of what waits: what was found, and the files `in_hand`, which it skipped."""
+        """Take note of what waits: what was found, and the files `in_hand`, which were skipped."""
         self._set_waiting(spool.files + in_hand)
         if self.state.waiting_files:
             self.state.waiting_bytes, self.state.oldest_s = spool.size_bytes, spool.oldest_s
@@ -60,49 +52,47 @@ class Report:
         log.error("folder cannot be listed", path=str(data_dir), error=str(exc))
 
     def refresh(self) -> None:
-        """Bring the gauges up to date."""
+        """Set the gauges from `state`."""
         metrics.upload_queue_depth.set(self.state.waiting_files)
         metrics.spool_bytes.set(self.state.waiting_bytes)
         metrics.spool_age_seconds.set(self.state.backlog_age_s(self._now_s()))
 
-    @contextmanager
-    def timing(self, *, is_retry: bool) -> Iterator["Attempt"]:
-        """Count the attempt to upload that happens inside, a cancelled one not at all."""
+    def upload_began(self, *, is_retry: bool) -> float:
+        """Return when an upload began, for its end. One that is cancelled has no end."""
         if is_retry:
             metrics.s3_upload_retries.inc()
-        attempt = Attempt()
-        started = time.perf_counter()
-        try:
-            yield attempt
-        except (StoreError, DiskError, OSError) as exc:
-            metrics.s3_upload_seconds.labels("failure").observe(time.perf_counter() - started)
-            metrics.s3_upload_failures.inc()
-            self.state.upload_failures += 1
-            metrics.s3_errors.labels(_reason(exc)).inc()
-            raise
-        took_s = time.perf_counter() - started
+        return time.perf_counter()
+
+    def uploaded(self, key: str, size: int, began: float) -> None:
+        took_s = time.perf_counter() - began
         metrics.s3_upload_seconds.labels("success").observe(took_s)
-        metrics.s3_upload_bytes.inc(attempt.size)
+        metrics.s3_upload_bytes.inc(size)
         self.state.uploads += 1
-        self.state.uploaded_bytes += attempt.size
-        log.info("file uploaded", key=attempt.key, bytes=attempt.size, seconds=round(took_s, 3))
+        self.state.uploaded_bytes += size
+        log.info("file uploaded", key=key, bytes=size, seconds=round(took_s, 3))
+
+    def upload_failed(self, exc: Exception, began: float) -> None:
+        metrics.s3_upload_seconds.labels("failure").observe(time.perf_counter() - began)
+        metrics.s3_upload_failures.inc()
+        self.state.upload_failures += 1
+        metrics.s3_errors.labels(_reason(exc)).inc()
 
     def gone(self, job: Job) -> None:
         log.warning("file is gone from the spool", path=str(job.sealed.path))
-        self._left()
+        self._count_down()
 
     def delivered(self) -> None:
-        """Take note that a file was delivered: what was wrong is over."""
+        """Take note that a file was delivered: whatever was wrong is over."""
         if self.state.is_store_down:
             log.info("store is back", waiting_files=self.state.waiting_files)
         self.state.is_store_down = False
         self.state.failures = 0
         self.state.refusal = None
-        self._refusals.clear()
-        self._left()
+        self._rejections.clear()
+        self._count_down()
 
-    def _left(self) -> None:
-        """Count down; how many bytes are left and how old the next file is, a survey tells."""
+    def _count_down(self) -> None:
+        """Take one file off; bytes and age of the others are known after the next scan."""
         self._set_waiting(max(0, self.state.waiting_files - 1))
         self.refresh()
 
@@ -115,10 +105,10 @@ class Report:
         """Take note that an attempt to deliver `job` failed."""
         self.state.failures += 1
         self.state.last_error = str(exc)
-        is_news = type(exc) not in job.told
-        job.told.add(type(exc))
+        is_news = type(exc) not in job.logged
+        job.logged.add(type(exc))
         if isinstance(exc, StoreRejected):
-            self.refused(exc)
+            self.rejected(exc)
         elif isinstance(exc, IntegrityError):
             if is_news:
                 log.error("store contradicts what was sent", error=str(exc))
@@ -131,13 +121,13 @@ class Report:
             log.warning("upload failed, will be tried again", error=str(exc))
         self.state.is_store_down = is_store_down
 
-    def refused(self, exc: StoreRejected) -> None:
-        """Say once what a person has to change."""
+    def rejected(self, exc: StoreRejected) -> None:
+        """Log once what a person has to change."""
         self.state.refusal = self.state.last_error = str(exc)
         kind = exc.code or str(exc.status)
-        if kind in self._refusals:
+        if kind in self._rejections:
             return
-        self._refusals.add(kind)
+        self._rejections.add(kind)
         log.error(
             "store refuses, files are kept",
             error=str(exc),

@@ -1,43 +1,45 @@
-"""The spool: sealed files in data_dir that nobody has delivered yet.
+"""The spool: sealed files in data_dir that are not delivered yet.
 
-The folder is the queue. Whatever an earlier process left is in it without further ado, and a store
-that is down for days costs disk, not memory: of a long queue only the front is looked at. A sealed
-file whose journal still stands beside it is not in the spool: the writer has not let go of it. Nor
-is what was set aside.
+The folder is the queue. It holds what earlier processes have left without further bookkeeping, and a
+store that is down for days costs disk, not memory: of a long queue only the front is listed. A
+sealed file whose journal still stands beside it is not in the spool, because the writer has not let
+go of it. Neither is a file in quarantine.
 """
 
 import contextlib
 import datetime
 import heapq
-import os
 import re
 import stat
 from collections.abc import Iterator, Set
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple, TypeVar
 
 from trio_collector import layout
-from trio_collector.store.file_stamp import FileStamp, file_stamp
+from trio_collector.disk import LOCAL_DISK, Disk, FolderListing
+from trio_collector.store.local_file import FileStamp, file_stamp
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 _MILLISECOND = re.compile(r"[0-9]{1,18}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-# As many as are worth knowing ahead; about 1 MB of memory.
+# How many files are listed ahead; they take about 1 MB of memory.
 FRONT = 1000
 
 
 class SealedFile(NamedTuple):
-    """A sealed file on its way: where it is, and its key, which is its path below the root."""
+    """A sealed file to be delivered: where it is, and its key, which is its path below the root."""
 
     path: Path
     key: PurePosixPath
 
 
 class Spool(NamedTuple):
-    """What is waiting: the front of the queue, and all of it in numbers."""
+    """What is waiting: the front of the queue, and totals of all of it."""
 
     front: list[SealedFile]  # oldest first
-    files: int  # those skipped are not counted: what became of them since, the caller knows
+    files: int  # without those skipped, whose number the caller knows
     size_bytes: int
     oldest_s: float | None  # Unix time at which the file that waits longest was sealed
 
@@ -54,7 +56,9 @@ class _Found(NamedTuple):
     sealed_s: float
 
 
-def scan_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spool:
+def scan_spool(
+    data_dir: Path, skipped: Set[PurePosixPath] = frozenset(), disk: Disk = LOCAL_DISK
+) -> Spool:
     """Return what is in the spool; the front and the number of files are without `skipped`.
 
     Raises OSError.
@@ -66,7 +70,7 @@ def scan_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spo
     def waiting() -> Iterator[_Found]:
         """Count all, and yield those that may be in the front."""
         nonlocal files, size_bytes, oldest_s
-        for found in _find_sealed(data_dir):
+        for found in _find_sealed(data_dir, disk):
             size_bytes += found.size_bytes
             oldest_s = found.sealed_s if oldest_s is None else min(oldest_s, found.sealed_s)
             if found.key not in skipped_keys:
@@ -80,72 +84,83 @@ def scan_spool(data_dir: Path, skipped: Set[PurePosixPath] = frozenset()) -> Spo
     return Spool(front, files, size_bytes, oldest_s)
 
 
-def check_version(path: Path, version: FileStamp) -> None:
-    """Return if `path` is the `version` that was delivered; raises OSError."""
-    if file_stamp(path) != version:
+def check_unchanged(path: Path, stamp: FileStamp, disk: Disk = LOCAL_DISK) -> None:
+    """Return if `path` is still the file that was delivered; raises OSError."""
+    if file_stamp(path, disk) != stamp:
         raise OSError(f"{path}: changed while it was delivered")
 
 
-def remove_delivered(path: Path) -> None:
-    """Remove a file from the spool. Raises OSError.
-
-    Nothing makes that last: a file that a power loss brings back is found delivered.
-    """
-    path.unlink()
+def next_millisecond(path: AnyPath) -> AnyPath:
+    """Return the name to try where that of a sealed file is taken."""
+    return path.with_name(f"{int(path.stem) + 1}{path.suffix}")
 
 
-def remove_empty_days(data_dir: Path, today: datetime.date) -> None:
-    """Remove the folders of past days that are empty, as well as it goes.
+def remove_empty_days(data_dir: Path, today: datetime.date, disk: Disk = LOCAL_DISK) -> None:
+    """Remove the empty folders of past days; a folder that cannot be listed or removed stays.
 
-    The writer creates files in the folder of the day on which a row came. Yesterday's it may still
-    need just after midnight, older ones it does not; if it does all the same, it creates it again.
-    Folders above those of days are few, and stay.
+    The writer creates files in the folder of the day on which a row came. It may need yesterday's
+    just after midnight, but none that is older, and would create it again. The folders above those
+    of days are few, and stay.
     """
     yesterday = (today - datetime.timedelta(days=1)).isoformat()
-    for folder, folders, files in os.walk(data_dir, topdown=False):
-        day = Path(folder).name
-        if not folders and not files and _DAY.fullmatch(day) and day < yesterday:
-            with contextlib.suppress(OSError):  # it was filled, or is gone, meanwhile
-                Path(folder).rmdir()
+    for folder, listing in _walk(data_dir, disk, OSError):
+        day = folder.name
+        if not any(listing) and _DAY.fullmatch(day) and day < yesterday:
+            with contextlib.suppress(OSError):  # it is not empty any more, or gone
+                disk.remove_folder(data_dir / folder)
 
 
-def _find_sealed(data_dir: Path) -> Iterator[_Found]:
-    for folder, folders, files in os.walk(data_dir, onerror=_report_unlisted):
-        place = PurePosixPath(Path(folder).relative_to(data_dir))
-        if not place.parts:
-            folders[:] = [name for name in folders if name != layout.QUARANTINE]
-        elif _is_ours(place):
-            yield from _find_in(folder, str(place), files)
+def _find_sealed(data_dir: Path, disk: Disk) -> Iterator[_Found]:
+    """Yield what is in the spool. A folder that is gone is left out; other errors are raised."""
+    for folder, listing in _walk(data_dir, disk, FileNotFoundError):
+        if not folder.parts:
+            listing.folders[:] = [name for name in listing.folders if name != layout.QUARANTINE]
+        elif _is_ours(folder):
+            yield from _find_in(str(data_dir), str(folder), listing.files, disk)
 
 
-def _find_in(folder: str, place: str, names: list[str]) -> Iterator[_Found]:
-    """Yield the sealed files among `names` in `folder`, whose key is `place`.
+def _walk(
+    data_dir: Path, disk: Disk, ignored: type[OSError]
+) -> Iterator[tuple[PurePosixPath, FolderListing]]:
+    """Yield each folder by its path below `data_dir`, and its listing, parents first.
 
-    That a journal is gone shows in a list that names its sealed file: it is there until the sealed
-    file is.
+    Folders that the caller takes off a listing are not visited. Folders that cannot be listed, for
+    a reason that is `ignored`, are left out.
     """
-    journals = {name for name in names if name.endswith(layout.JOURNAL)}
+    waiting = [PurePosixPath()]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            listing = disk.list_folder(data_dir / folder)
+        except ignored:
+            continue
+        yield folder, listing
+        waiting.extend(folder / name for name in listing.folders)
+
+
+def _find_in(data_dir: str, folder: str, names: list[str], disk: Disk) -> Iterator[_Found]:
+    """Yield the sealed files among the `names` in `folder`, which is its path below `data_dir`.
+
+    A journal is removed only after its sealed file was created, so a listing that shows a sealed
+    file without a journal proves that the journal is gone.
+    """
+    listed = frozenset(names)
     for name in names:
         stem = name.removesuffix(layout.SEALED)
-        if stem == name or not _MILLISECOND.fullmatch(stem) or stem + layout.JOURNAL in journals:
+        if stem == name or not _MILLISECOND.fullmatch(stem) or stem + layout.JOURNAL in listed:
             continue
+        key = f"{folder}/{name}"
         try:
-            facts = os.lstat(f"{folder}/{name}")
-        except FileNotFoundError:  # a person was faster
+            facts = disk.stat(f"{data_dir}/{key}", follows_links=False)
+        except FileNotFoundError:  # somebody has removed it since
             continue
         if stat.S_ISREG(facts.st_mode):
-            yield _Found(int(stem), f"{place}/{name}", facts.st_size, facts.st_mtime)
+            yield _Found(int(stem), key, facts.st_size, facts.st_mtime)
 
 
-def _is_ours(place: PurePosixPath) -> bool:
-    """Return whether files in the folder `place` can be a stream's."""
+def _is_ours(folder: PurePosixPath) -> bool:
+    """Return whether files in `folder` can be a stream's."""
     try:
-        return layout.parse_segment_path(place / "0") is not None
+        return layout.parse_segment_path(folder / "0") is not None
     except ValueError:
         return False
-
-
-def _report_unlisted(exc: OSError) -> None:
-    """Go on without a folder that is gone; anything else is raised."""
-    if not isinstance(exc, FileNotFoundError):
-        raise exc

@@ -3,10 +3,10 @@
 Every end reaches the log, a metric and the ledger under one of these names.
 """
 
-import email.utils
 import enum
 from collections.abc import Iterable
 
+from trio_collector import backoff
 from trio_collector.errors import SessionEnded
 
 
@@ -94,12 +94,4 @@ def parse_retry_after(value: bytes, now_s: float) -> float | None:
     Both forms of RFC 9110 section 10.2.3 are read: seconds, and a date (`now_s` is Unix time).
     """
     text = value.decode("latin-1").strip()
-    try:
-        wait_s = float(text) if text.isdecimal() else _parse_date(text) - now_s
-    except (ValueError, OverflowError):
-        return None
-    return min(max(0.0, wait_s), LONGEST_RETRY_AFTER_S)
-
-
-def _parse_date(text: str) -> float:
-    return email.utils.parsedate_to_datetime(text).timestamp()
+    return backoff.parse_retry_after(text, now_s, LONGEST_RETRY_AFTER_S)

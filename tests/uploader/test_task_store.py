@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
 from trio_collector.config.settings import AwsSection, StorageSection
+from trio_collector.disk import LocalDisk
 from trio_collector.errors import StoreError, StoreRejected, StoreUnavailable
 from trio_collector.logs.setup import configure_logging
 from trio_collector.store.s3 import S3Store
@@ -22,9 +24,8 @@ from trio_collector.telemetry import metrics
 from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers
 from trio_collector.uploader import spool as spools
-from trio_collector.uploader import task
 from trio_collector.uploader.retry_schedule import Delays
-from trio_collector.uploader.spool import SealedFile, check_version
+from trio_collector.uploader.spool import SealedFile
 from trio_collector.uploader.task import DELAYS, run_uploader
 
 Seal = Callable[..., SealedFile]
@@ -37,7 +38,7 @@ QUICK = Delays(first_s=0.02, longest_s=0.2)
 
 
 class Delivery:
-    """An uploader, the bell that it listens to, and what it says of itself."""
+    """An uploader, the channel that wakes it, and its state."""
 
     def __init__(self, nursery: trio.Nursery, storage: StorageSection, **options: Any) -> None:
         self.wake_uploader, wakeups = trio.open_memory_channel[None](1)
@@ -330,18 +331,24 @@ async def test_file_that_a_person_took(
 
 
 async def test_changed_while_it_was_sent(
-    spool: Path, seal: Seal, bucket: Bucket, start: Starter, monkeypatch: pytest.MonkeyPatch
+    spool: Path, seal: Seal, bucket: Bucket, start: Starter
 ) -> None:
     """What is removed is what was proven: a file that changed meanwhile is delivered anew."""
     sealed = seal(FIRST_MS, b"rows")
 
-    def change(path: Path, version: Any) -> None:
-        monkeypatch.setattr(task, "check_version", check_version)
-        path.write_bytes(b"other rows")
-        check_version(path, version)
+    class Disk(LocalDisk):
+        """A disk on which the file changes once, right after it was sent."""
 
-    monkeypatch.setattr(task, "check_version", change)
-    await start().finish()
+        stats = 0
+
+        def stat(self, path: Path | str, *, follows_links: bool = True) -> os.stat_result:
+            if path == sealed.path:
+                self.stats += 1
+                if self.stats == 2:
+                    sealed.path.write_bytes(b"other rows")
+            return super().stat(path, follows_links=follows_links)
+
+    await start(disk=Disk()).finish()
     assert files_in(spool) == []
     assert sorted(str(o.content) for o in bucket.objects.values()) == ["b'other rows'", "b'rows'"]
     assert bucket.objects[str(sealed.key)].content == b"rows"
