@@ -123,7 +123,7 @@ def test_a_partial_book_has_no_time() -> None:
 
 
 def test_a_diff_follows_on_the_one_before() -> None:
-    """The ids of a diff reach from U to u, without a hole to the next."""
+    """The ids of a diff reach from U to u, without a gap to the next."""
     frame = (
         b'{"stream":"x@depth","data":{"e":"depthUpdate","E":3,"s":"X","U":157,"u":160,'
         b'"b":[],"a":[["0.1","0"]]}}'

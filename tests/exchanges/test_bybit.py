@@ -124,7 +124,7 @@ def test_the_end_of_a_subscription_is_no_ack(answer: dict[str, object], kind: st
 def test_a_delta_follows_on_the_one_before(
     message: bytes, previous_id: int | None, last_id: int | None, is_reset: bool
 ) -> None:
-    """u grows by one; a snapshot or u = 1 starts afresh; level 1 repeats its u."""
+    """u grows by one; a snapshot or u = 1 is a reset; level 1 repeats its u."""
     [event] = Bybit().parse_message(message)
     assert isinstance(event, Event)
     assert (event.previous_id, event.last_id, event.is_reset) == (previous_id, last_id, is_reset)

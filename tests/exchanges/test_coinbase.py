@@ -164,7 +164,7 @@ def test_trades_follow_on_those_before_for_each_product() -> None:
 
 
 def test_past_trades_go_on_from_what_is_known() -> None:
-    """A snapshot of past trades overlaps with what came before the reconnect, or shows the hole."""
+    """A snapshot of past trades overlaps with what came before the reconnect, or shows the gap."""
     past = trades("snapshot", ("A", 7), ("A", 6), ("A", 5))
     [_, event] = Coinbase().parse_message(frame("market_trades", [past]))
     assert isinstance(event, Event)

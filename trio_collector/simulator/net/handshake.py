@@ -1,6 +1,6 @@
-"""What a client goes through before it has a WebSocket: TLS, one request, and the faults of both.
+"""From an accepted connection to a WebSocket: TLS, one request, and the faults of both.
 
-Who asks for something else than a WebSocket gets an answer by REST, and is gone.
+A request for anything but a WebSocket is answered by REST, and the connection ends.
 """
 
 import email.utils
@@ -15,9 +15,9 @@ import trio
 from trio_collector.simulator.clock import Clock
 from trio_collector.simulator.dialects.dialect import Dialect
 from trio_collector.simulator.endpoints import Endpoint, find_endpoint
-from trio_collector.simulator.faults.alarm import Watch
-from trio_collector.simulator.faults.director import Director
 from trio_collector.simulator.faults.fault import Fault, Kind
+from trio_collector.simulator.faults.injector import FaultInjector
+from trio_collector.simulator.faults.trigger import ArmedFault
 from trio_collector.simulator.markets.exchange import SimulatedExchange
 from trio_collector.simulator.net.connection_end import (
     RECEIVE_BYTES,
@@ -34,9 +34,9 @@ from trio_collector.simulator.net.http import (
     render_answer,
     render_upgrade,
 )
+from trio_collector.simulator.net.identity import Flaw, ServerIdentity
 from trio_collector.simulator.net.rest import MINUTE_S, Meter, answer_get, request_weight
-from trio_collector.simulator.net.tls import Flaw, ServerIdentity
-from trio_collector.simulator.record import SentRecord, Visit
+from trio_collector.simulator.record import ConnectionInfo, SentRecord
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -61,29 +61,29 @@ _STATUSES = {
 
 
 class Client(NamedTuple):
-    """A client that has a WebSocket now; `trailing` came behind its handshake."""
+    """A client that has completed the handshake; `trailing` are the bytes that came behind it."""
 
     stream: Stream
     exchange: SimulatedExchange
     dialect: Dialect
-    visit: Visit
+    info: ConnectionInfo
     trailing: bytes
 
 
 class Handshake:
-    """Lets clients in, or does to them what the director says."""
+    """Accepts clients, or injects the fault that concerns them."""
 
     def __init__(
         self,
         exchanges: Mapping[str, SimulatedExchange],
         sent: SentRecord,
-        director: Director,
+        injector: FaultInjector,
         identity: ServerIdentity | None,
         clock: Clock,
     ) -> None:
         self._exchanges = exchanges
         self._sent = sent
-        self._director = director
+        self._injector = injector
         self._identity = identity
         self._clock = clock
         self._meter = Meter()
@@ -93,11 +93,11 @@ class Handshake:
         self._down_until_s: dict[str, float] = {}
 
     def close(self, exchange: str, for_s: float) -> None:
-        """Let no client in to `exchange` for `for_s`, whatever port it comes by."""
+        """Reset every client of `exchange` for `for_s`, on whatever port it connects."""
         self._down_until_s[exchange] = self._clock.now_s() + for_s
 
     async def admit(self, socket: trio.SocketStream, exchange: str) -> Client | None:
-        """Return the client that got a WebSocket on the port of `exchange`, None if it got none."""
+        """Return the client that connected to the port of `exchange`; None if it got no WebSocket."""
         http = h11.Connection(h11.SERVER)
         try:
             stream = await self._accept(socket, exchange)
@@ -113,8 +113,8 @@ class Handshake:
             return None
 
     async def _accept(self, socket: trio.SocketStream, exchange: str) -> Stream | None:
-        """Return the stream to read a request from; None if the client is done with."""
-        fault = self._director.accept(exchange, self._clock.now_s())
+        """Return the stream to read a request from; None if the connection has ended."""
+        fault = self._injector.accept(exchange, self._clock.now_s())
         if fault is not None and fault.kind is Kind.REFUSED:
             set_reset(socket)
             return None
@@ -141,18 +141,18 @@ class Handshake:
         if now_s < self._down_until_s.get(exchange, -math.inf):
             set_reset(transport_of(stream))
             return None
-        number, watch = self._director.handshake(exchange, request.path, now_s)
-        if watch is not None and watch.fault.kind is not Kind.HANDSHAKE_SLOW:
-            await self._refuse(stream, http, request, watch)
+        number, armed = self._injector.handshake(exchange, request.path, now_s)
+        if armed is not None and armed.fault.kind is not Kind.HANDSHAKE_SLOW:
+            await self._refuse(stream, http, request, armed)
             return None
         upgrade = render_upgrade(http, request)
-        if watch is None:
+        if armed is None:
             await stream.send_all(upgrade)
         else:
-            await _drip(stream, upgrade, watch.fault.drip_s)
-        return self._seat(stream, http, request, endpoint, number)
+            await _drip(stream, upgrade, armed.fault.drip_s)
+        return self._open_websocket(stream, http, request, endpoint, number)
 
-    def _seat(
+    def _open_websocket(
         self,
         stream: Stream,
         http: h11.Connection,
@@ -162,15 +162,15 @@ class Handshake:
     ) -> Client:
         exchange = self._exchanges[endpoint.exchange]
         path = request.path.rstrip("/")
-        visit = self._sent.open_visit(exchange.exchange, path, number, self._clock.now_s())
+        info = self._sent.open_connection(exchange.exchange, path, number, self._clock.now_s())
         dialect = endpoint.dialect(exchange, request.target, self._clock.now_ms())
-        return Client(stream, exchange, dialect, visit, bytes(http.trailing_data[0]))
+        return Client(stream, exchange, dialect, info, bytes(http.trailing_data[0]))
 
     async def _refuse(
-        self, stream: Stream, http: h11.Connection, request: HttpRequest, watch: Watch
+        self, stream: Stream, http: h11.Connection, request: HttpRequest, armed: ArmedFault
     ) -> None:
-        """Do what befalls a handshake that comes to nothing."""
-        fault = watch.fault
+        """Inject the fault of a handshake, which does not succeed."""
+        fault = armed.fault
         match fault.kind:
             case Kind.HANDSHAKE_SILENT:
                 await discard(stream)
@@ -183,15 +183,15 @@ class Handshake:
                 await stream.send_all(render_upgrade(http, request, OTHER_KEY))
                 await discard(stream)
             case Kind.IP_BAN:
-                await stream.send_all(render_answer(http, self._banned(watch)))
+                await stream.send_all(render_answer(http, self._banned(armed)))
             case kind:
                 answer = self._refusal(_STATUSES[kind], fault, fault.retry_after_s)
                 await stream.send_all(render_answer(http, answer))
 
-    def _banned(self, watch: Watch) -> HttpAnswer:
-        left_s = watch.left_s(self._clock.now_s())
+    def _banned(self, armed: ArmedFault) -> HttpAnswer:
+        left_s = armed.left_s(self._clock.now_s())
         return self._refusal(
-            watch.fault.status, watch.fault, None if left_s == math.inf else left_s
+            armed.fault.status, armed.fault, None if left_s == math.inf else left_s
         )
 
     def _refusal(self, status: int, fault: Fault, retry_after_s: float | None) -> HttpAnswer:
@@ -212,13 +212,13 @@ class Handshake:
         now_s = self._clock.now_s()
         weight = request_weight(request.target)
         used = self._meter.spend(weight, self._clock.now_ms() / 1_000)
-        watch = self._director.rest(exchange, now_s, used) if weight else None
-        if watch is None:
-            answer = self._true_answer(request, used)
-        elif watch.fault.kind is Kind.IP_BAN:
-            answer = self._banned(watch)
+        armed = self._injector.rest(exchange, now_s, used) if weight else None
+        if armed is None:
+            answer = self._sound_answer(request, used)
+        elif armed.fault.kind is Kind.IP_BAN:
+            answer = self._banned(armed)
         else:
-            await self._answer_faulty(stream, http, request, watch.fault, used)
+            await self._answer_faulty(stream, http, request, armed.fault, used)
             return
         await stream.send_all(render_answer(http, answer))
 
@@ -230,7 +230,7 @@ class Handshake:
         fault: Fault,
         used: int,
     ) -> None:
-        answer = self._true_answer(request, used, is_stale=fault.kind is Kind.REST_STALE)
+        answer = self._sound_answer(request, used, is_stale=fault.kind is Kind.REST_STALE)
         match fault.kind:
             case Kind.REST_SILENT:
                 await discard(stream)
@@ -250,7 +250,7 @@ class Handshake:
                 await trio.sleep(fault.delay_s)
         await stream.send_all(render_answer(http, answer))
 
-    def _true_answer(
+    def _sound_answer(
         self, request: HttpRequest, used: int, *, is_stale: bool = False
     ) -> HttpAnswer:
         if request.method != "GET":
@@ -259,7 +259,7 @@ class Handshake:
             request.target,
             self._exchanges,
             self._sent,
-            happenings=self._director.happenings,
+            injected_faults=self._injector.injected_faults,
             books=self._opening_books if is_stale else None,
         )
         if not request_weight(request.target):

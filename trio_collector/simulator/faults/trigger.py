@@ -1,17 +1,17 @@
-"""When a fault happens: pure clocks and dice.
+"""When a fault is injected: pure clocks and dice.
 
-A `Watch` is a fault in a running simulator, and counts how often it happened over all connections.
-An `Alarm` is a watch on one connection; it goes off
+An `ArmedFault` is a fault in a running simulator, and counts how often it was injected over all
+connections. A `Trigger` is an armed fault on one connection; it fires
 
-    at once                       nothing is told
+    at once                       without a condition
     after_s                       at that age of the connection
     after_messages                after so many messages of data
-    at_s                          at that moment, if the connection is there by then
+    at_s                          at that moment, if the connection exists by then
     ... every_s                   and again, each time so much later
     ... rate                      from then on by the dice, thrown for each message of data
 
-and else only once. Dice belong to the fault and the connection, so that the same script with the
-same seed does the same to a connection however connections take turns.
+and otherwise only once. Dice belong to the fault and the connection, so that the same script with
+the same seed does the same to a connection, in whatever order connections run.
 """
 
 import math
@@ -20,17 +20,17 @@ import random
 from trio_collector.simulator.faults.fault import Fault
 
 
-class Watch:
-    """A fault, and how often it has happened."""
+class ArmedFault:
+    """A fault, and how often it was injected."""
 
     def __init__(self, fault: Fault, name: str) -> None:
         self.fault = fault
-        self.happened = 0
+        self.times = 0
         self._name = name  # of its dice
 
     @property
     def is_spent(self) -> bool:
-        return self.fault.times is not None and self.happened >= self.fault.times
+        return self.fault.times is not None and self.times >= self.fault.times
 
     def dice(self, *names: object) -> random.Random:
         """Return dice that are the same for the same fault, seed and `names`."""
@@ -47,7 +47,7 @@ class Watch:
         return since_s < (math.inf if fault.for_s is None else fault.for_s)
 
     def left_s(self, now_s: float) -> float:
-        """Return how long a fault that is on at `now_s` stays so."""
+        """Return how much longer a fault that is on at `now_s` lasts."""
         fault = self.fault
         since_s = now_s - (fault.at_s or 0.0)
         if fault.every_s is not None:
@@ -55,28 +55,28 @@ class Watch:
         return (math.inf if fault.for_s is None else fault.for_s) - since_s
 
 
-class Alarm:
-    """A watch on what began at `opened_s`: a connection, or the simulator itself."""
+class Trigger:
+    """Fires an armed fault on what began at `opened_s`: a connection, or the simulator itself."""
 
-    def __init__(self, watch: Watch, opened_s: float, dice: random.Random) -> None:
-        self.watch = watch
-        self.fault = watch.fault
+    def __init__(self, armed: ArmedFault, opened_s: float, dice: random.Random) -> None:
+        self.armed = armed
+        self.fault = armed.fault
         self._dice = dice
-        self._due_s = _first_s(watch.fault, opened_s)
+        self._due_s = _first_s(armed.fault, opened_s)
 
     def is_due(self, now_s: float, messages: int, *, is_message: bool = False) -> bool:
-        """Return whether the fault happens now, `messages` into the connection.
+        """Return whether the fault is due now, `messages` into the connection.
 
         `is_message` says that one of them is being sent, for which the dice are thrown.
         """
         fault = self.fault
-        if now_s < self._due_s or messages < (fault.after_messages or 0) or self.watch.is_spent:
+        if now_s < self._due_s or messages < (fault.after_messages or 0) or self.armed.is_spent:
             return False
         return fault.rate is None or (is_message and self._dice.random() < fault.rate)
 
-    def happen(self, now_s: float) -> None:
-        """Say that it happened, and set the alarm for the next time, if there is one."""
-        self.watch.happened += 1
+    def fire(self, now_s: float) -> None:
+        """Count the fault as injected, and set the next time, if there is one."""
+        self.armed.times += 1
         fault = self.fault
         if fault.every_s is not None and fault.after_messages is not None:
             self._due_s = now_s + fault.every_s
@@ -88,7 +88,7 @@ class Alarm:
 
 
 def _first_s(fault: Fault, opened_s: float) -> float:
-    """Return the first moment at which `fault` can happen to what began at `opened_s`."""
+    """Return the first moment at which `fault` can concern what began at `opened_s`."""
     if fault.at_s is None:
         first_s = fault.after_s
         if first_s is None and fault.after_messages is None:

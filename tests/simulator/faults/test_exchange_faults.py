@@ -1,4 +1,4 @@
-"""What befalls a whole exchange, as clients see it."""
+"""Faults of whole exchanges, as clients see them."""
 
 import json
 from collections.abc import Awaitable, Callable

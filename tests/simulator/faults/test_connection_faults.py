@@ -1,4 +1,4 @@
-"""The course of a connection in a time of its own, without sockets."""
+"""The faults of a connection in a time of its own, without sockets."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ import pytest
 
 from trio_collector.simulator import Fault, InjectedFault, Kind, Simulation
 from trio_collector.simulator.conversation import Conversation
-from trio_collector.simulator.faults.act import Act, Deed, Item
-from trio_collector.simulator.faults.alarm import Watch
-from trio_collector.simulator.faults.course import Course
+from trio_collector.simulator.faults.action import Action, ActionKind, Item
+from trio_collector.simulator.faults.connection_faults import ConnectionFaults
+from trio_collector.simulator.faults.trigger import ArmedFault
 from trio_collector.simulator.net.frames import Fate, Frame, Opcode
-from trio_collector.simulator.record import Visit
+from trio_collector.simulator.record import ConnectionInfo
 
 BYBIT = "/bybit/v5/public/spot"
 BOOKS = '{"op":"subscribe","args":["orderbook.50.BTCUSDT"]}'
@@ -19,20 +19,20 @@ STEP_S = 0.02
 
 
 class Played:
-    """A conversation whose frames go through a course; `now_s` is its time."""
+    """A conversation whose frames go through a faults; `now_s` is its time."""
 
     def __init__(self, *faults: Fault) -> None:
         self.conversation = Conversation(BYBIT, Simulation(books_per_s=100, trades_per_s=0))
-        self.happenings: list[InjectedFault] = []
-        visit = Visit(1, "bybit", BYBIT, 1, 0.0)
-        self.course = Course(self.conversation.dialect, visit, self.happenings.append)
+        self.injected_faults: list[InjectedFault] = []
+        info = ConnectionInfo(1, "bybit", BYBIT, 1, 0.0)
+        self.faults = ConnectionFaults(self.conversation.dialect, info, self.injected_faults.append)
         for place, fault in enumerate(faults):
-            self.course.add(Watch(fault, str(place)))
+            self.faults.add(ArmedFault(fault, str(place)))
         self.now_s = 0.0
 
     def say(self, text: str) -> list[Item]:
-        self.course.begin(self.now_s)
-        return self.course.bend(self.conversation.say(text), self.now_s)
+        self.faults.tick(self.now_s)
+        return self.faults.apply(self.conversation.say(text), self.now_s)
 
     def wait(self, wait_s: float) -> list[Item]:
         return [item for _, item in self.timed(wait_s)]
@@ -41,9 +41,9 @@ class Played:
         """Yield what comes within `wait_s`, and when."""
         for _ in range(round(wait_s / STEP_S)):
             self.now_s += STEP_S
-            self.course.begin(self.now_s)
+            self.faults.tick(self.now_s)
             frames = self.conversation.wait(int(STEP_S * 1_000))
-            for item in self.course.bend(frames, self.now_s):
+            for item in self.faults.apply(frames, self.now_s):
                 yield self.now_s, item
 
 
@@ -94,7 +94,7 @@ def test_a_late_feed_keeps_its_order() -> None:
     assert [item for _, item in told] == [item for _, item in happened][: len(told)]
     delays = {round(at_s - was_s, 2) for (at_s, _), (was_s, _) in zip(told, happened, strict=False)}
     assert {0.0, 1.0} <= delays
-    assert late.course.leave() == []
+    assert late.faults.close() == []
 
 
 def test_what_is_held_back_is_unsent_at_the_end() -> None:
@@ -105,10 +105,10 @@ def test_what_is_held_back_is_unsent_at_the_end() -> None:
     )
     played.say(BOOKS)
     played.wait(2)
-    held = played.course.leave()
+    held = played.faults.close()
     assert len(held) > 50
     assert {frame.fate for frame in held} == {Fate.UNSENT}
-    assert played.course.leave() == []
+    assert played.faults.close() == []
 
 
 @pytest.mark.parametrize("kind", [Kind.CLOSE_1011, Kind.RESET, Kind.RSV1, Kind.HALF_OPEN])
@@ -122,11 +122,11 @@ def test_nothing_comes_after_the_end(kind: Kind) -> None:
     place = next(
         place
         for place, item in enumerate(items)
-        if isinstance(item, Act) or item.opcode is Opcode.CLOSE
+        if isinstance(item, Action) or item.opcode is Opcode.CLOSE
     )
     assert fates(items[:place]) == [Fate.SENT] * 10
     assert set(fates(items[place:])) <= {Fate.UNSENT}
-    assert [each.kind for each in played.happenings] == [kind]
+    assert [each.kind for each in played.injected_faults] == [kind]
 
 
 def test_stalls_are_acts_among_the_frames() -> None:
@@ -136,18 +136,18 @@ def test_stalls_are_acts_among_the_frames() -> None:
         Fault(kind=Kind.STALL_MID_FRAME, after_messages=6),
     )
     played.say(BOOKS)
-    acts = [item for item in played.wait(1) if isinstance(item, Act)]
-    assert [(act.deed, act.seconds) for act in acts] == [
-        (Deed.WAIT, 5),
-        (Deed.SEND, 0),
-        (Deed.WAIT, math.inf),
+    actions = [item for item in played.wait(1) if isinstance(item, Action)]
+    assert [(action.kind, action.seconds) for action in actions] == [
+        (ActionKind.WAIT, 5),
+        (ActionKind.SEND, 0),
+        (ActionKind.WAIT, math.inf),
     ]
 
 
-def test_happenings_are_told() -> None:
-    """Each fault that happened is noted with its time and connection."""
+def test_injected_faults_are_noted() -> None:
+    """Each injected fault is noted with its time and connection."""
     played = Played(Fault(kind=Kind.LOST, after_s=1, every_s=1))
     played.say(BOOKS)
     played.wait(3.5)
-    assert [(each.kind, each.connection) for each in played.happenings] == [(Kind.LOST, 1)] * 3
-    assert [int(each.at_s) for each in played.happenings] == [1, 2, 3]
+    assert [(each.kind, each.connection) for each in played.injected_faults] == [(Kind.LOST, 1)] * 3
+    assert [int(each.at_s) for each in played.injected_faults] == [1, 2, 3]

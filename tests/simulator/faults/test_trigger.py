@@ -1,17 +1,17 @@
 import pytest
 
-from trio_collector.simulator.faults.alarm import Alarm, Watch
 from trio_collector.simulator.faults.fault import Fault, Kind
+from trio_collector.simulator.faults.trigger import ArmedFault, Trigger
 
 
 def moments(fault: Fault, opened_s: float, *, until_s: int = 100) -> list[int]:
     """Return the whole seconds at which `fault` happens to a connection, one message in each."""
-    watch = Watch(fault, "name")
-    alarm = Alarm(watch, opened_s, watch.dice())
+    armed = ArmedFault(fault, "name")
+    trigger = Trigger(armed, opened_s, armed.dice())
     found = []
     for second in range(int(opened_s), until_s):
-        if alarm.is_due(second, second - int(opened_s), is_message=True):
-            alarm.happen(second)
+        if trigger.is_due(second, second - int(opened_s), is_message=True):
+            trigger.fire(second)
             found.append(second)
     return found
 
@@ -44,14 +44,14 @@ def test_dice_are_those_of_the_seed() -> None:
     assert first == again
     assert 10 < len(first) < 40
     assert min(first) >= 20
-    watch = Watch(fault, "name")
-    assert watch.dice("okx", 1).random() != watch.dice("okx", 2).random()
-    assert watch.dice("okx", 1).random() == Watch(fault, "name").dice("okx", 1).random()
+    armed = ArmedFault(fault, "name")
+    assert armed.dice("okx", 1).random() != armed.dice("okx", 2).random()
+    assert armed.dice("okx", 1).random() == ArmedFault(fault, "name").dice("okx", 1).random()
 
 
 def test_windows() -> None:
     """What lasts is on from `at_s` for `for_s`, and again each `every_s`."""
-    watch = Watch(Fault(kind=Kind.STATUS_503, at_s=10, for_s=5, every_s=60), "name")
-    assert [now_s for now_s in range(100) if watch.is_on(now_s)] == [*range(10, 15), *range(70, 75)]
-    assert watch.left_s(12) == 3
-    assert Watch(Fault(kind=Kind.STATUS_503), "name").is_on(10**6)
+    armed = ArmedFault(Fault(kind=Kind.STATUS_503, at_s=10, for_s=5, every_s=60), "name")
+    assert [now_s for now_s in range(100) if armed.is_on(now_s)] == [*range(10, 15), *range(70, 75)]
+    assert armed.left_s(12) == 3
+    assert ArmedFault(Fault(kind=Kind.STATUS_503), "name").is_on(10**6)

@@ -1,4 +1,4 @@
-"""What an outbox can be told to do beside sending frames, in its place among them."""
+"""What an outbox does beside sending frames, at its place in the queue."""
 
 import enum
 from typing import NamedTuple
@@ -6,23 +6,23 @@ from typing import NamedTuple
 from trio_collector.simulator.net.frames import Frame
 
 
-class Deed(enum.Enum):
+class ActionKind(enum.Enum):
     """One thing to do."""
 
     SEND = "send raw bytes"
     WAIT = "send nothing for a time"
     DRIP = "send byte by byte from here on; 0 s ends it"
-    SWALLOW = "send nothing from here on, and keep the socket"
+    DISCARD = "send nothing from here on, and keep the socket"
     RESET = "RST"
     FIN = "FIN"
 
 
-class Act(NamedTuple):
-    """A deed; `payload` are raw bytes, of which the record knows nothing."""
+class Action(NamedTuple):
+    """An action; `payload` are raw bytes, which the record does not contain."""
 
-    deed: Deed
+    kind: ActionKind
     seconds: float = 0.0
     payload: bytes = b""
 
 
-Item = Frame | Act
+Item = Frame | Action

@@ -9,7 +9,7 @@ import trio.testing
 from wsproto.events import CloseConnection
 
 from trio_collector.simulator import Fault, Kind, Simulator
-from trio_collector.simulator.faults.wire import MALFORMED
+from trio_collector.simulator.faults.malformed import MALFORMED
 from trio_collector.simulator.net.frames import Fate
 
 WithFaults = Callable[..., Awaitable[Simulator]]
@@ -199,22 +199,22 @@ async def test_notice(
     after = messages[messages.index(mark) :]
     assert after.count(b"trade") > 1
     assert len(await spared.hear(500)) == 500
-    assert [each.exchange for each in simulator.happenings] == [exchange]
+    assert [each.exchange for each in simulator.injected_faults] == [exchange]
 
 
 async def test_all_connections_are_cut_at_a_moment(
     with_faults: WithFaults, connect: Connect
 ) -> None:
-    """What happens at a moment befalls who is there, and not who comes later."""
+    """A fault at a moment concerns connections that are open then, and none that comes later."""
     simulator = await with_faults()
     there = [await connect(simulator, "okx") for _ in range(3)]
-    assert simulator.happenings == []
+    assert simulator.injected_faults == []
     simulator.inject(Fault(kind=Kind.RESET, exchange="okx"))
     for client in there:
         assert await client.hear_to_the_end() == "broken: ConnectionResetError"
     late = await connect(simulator, "okx")
     assert len(await late.hear(100)) == 100
-    assert sorted(each.connection for each in simulator.happenings) == [1, 2, 3]
+    assert sorted(each.connection for each in simulator.injected_faults) == [1, 2, 3]
 
 
 async def test_injected(with_faults: WithFaults, connect: Connect) -> None:

@@ -1,7 +1,7 @@
 """Messages that no adapter can read, made of messages that it could.
 
-Each maker takes a payload and returns another one. All are valid WebSocket messages: the frame is
-sound, what it says is not.
+Each function takes a payload and returns another one. All are valid WebSocket messages; only their
+content is not.
 """
 
 import json
@@ -21,11 +21,11 @@ DIGITS = b"9" * 400
 _NUMBER = re.compile(rb'(:"?)\d[\d.e+-]*("?[,}\]])')
 
 
-def spoil(kind: Kind, frame: Frame) -> Frame:
-    """Return what comes instead of `frame`."""
+def corrupt(kind: Kind, frame: Frame) -> Frame:
+    """Return `frame` with a payload that cannot be read."""
     opcode = Opcode.BINARY if kind is Kind.NOT_UTF8 else frame.opcode
     return frame._replace(
-        payload=SPOILERS[kind](frame.payload), opcode=opcode, fate=Fate.SPOILED, wire=None
+        payload=CORRUPTIONS[kind](frame.payload), opcode=opcode, fate=Fate.SPOILED, wire=None
     )
 
 
@@ -60,7 +60,7 @@ def _huge(payload: bytes) -> bytes:
     return _NUMBER.sub(rb"\g<1>%b\g<2>" % DIGITS, payload)
 
 
-SPOILERS: Mapping[Kind, Callable[[bytes], bytes]] = MappingProxyType(
+CORRUPTIONS: Mapping[Kind, Callable[[bytes], bytes]] = MappingProxyType(
     {
         Kind.GARBAGE_TEXT: _garbage,
         Kind.TRUNCATED_JSON: lambda payload: payload[: len(payload) // 2],

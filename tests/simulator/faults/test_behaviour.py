@@ -73,7 +73,7 @@ async def test_granted_and_silent(with_faults: WithFaults, connect: Connect, exc
 
 @pytest.mark.parametrize("exchange", ACKING)
 async def test_no_ack(with_faults: WithFaults, connect: Connect, exchange: str) -> None:
-    """Data comes without an ack; Coinbase's numbers have no hole for it."""
+    """Data comes without an ack; Coinbase's numbers have no gap for it."""
     simulator = await with_faults(Fault(kind=Kind.NO_ACK))
     client = await connect(simulator, exchange)
     await client.hear(30)
