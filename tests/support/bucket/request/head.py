@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import h11
 
-from tests.support.bucket.refusal import Refusal
+from tests.support.bucket.http.error import S3Error
 
 _HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
@@ -56,15 +56,15 @@ class Request:
         return int(length) if length else 0
 
     def address(self) -> Address:
-        """Return what the request is addressed to; raises Refusal where that is not a name."""
+        """Return what the request is addressed to; raises S3Error where that is not a name."""
         try:
             path = urllib.parse.unquote(self.path, errors="strict")
         except UnicodeDecodeError as exc:
-            raise Refusal("InvalidURI", "the path is not UTF-8") from exc
+            raise S3Error("InvalidURI", "the path is not UTF-8") from exc
         host = (self.header("host") or "").rsplit(":", 1)[0].lower()
         bucket, key = host.removesuffix(".localhost"), path[1:]
         if host in _HOSTS:
             bucket, _, key = key.partition("/")
         if len(key.encode()) > MAX_KEY_BYTES:
-            raise Refusal("KeyTooLongError", f"a key has at most {MAX_KEY_BYTES} bytes")
+            raise S3Error("KeyTooLongError", f"a key has at most {MAX_KEY_BYTES} bytes")
         return Address(bucket, key)

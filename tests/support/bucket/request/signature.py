@@ -19,9 +19,9 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tests.support.bucket.answer import http_date
-from tests.support.bucket.refusal import Refusal
-from tests.support.bucket.request import Request
+from tests.support.bucket.http.error import S3Error
+from tests.support.bucket.http.response import http_date
+from tests.support.bucket.request.head import Request
 from tests.support.bucket.settings import MAX_SKEW_S, Credential
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -51,12 +51,12 @@ def check_signature(
 ) -> None:
     """Return if `request` was signed with one of `credentials`, for `region`, and just now.
 
-    Raises Refusal.
+    Raises S3Error.
     """
     authorization = _parse_authorization(request)
     credential = credentials.get(authorization.access_key)
     if credential is None:
-        raise Refusal("InvalidAccessKeyId", "the access key id does not exist in our records")
+        raise S3Error("InvalidAccessKeyId", "the access key id does not exist in our records")
     _check_region(authorization, region)
     time = _check_time(request, authorization, now)
     _check_signed_headers(request, authorization)
@@ -67,20 +67,20 @@ def check_signature(
 def _parse_authorization(request: Request) -> Authorization:
     header = request.header("authorization")
     if header is None:
-        raise Refusal("AccessDenied", "the request is not signed")
+        raise S3Error("AccessDenied", "the request is not signed")
     match = _AUTHORIZATION.fullmatch(header)
     if match is None:
-        raise Refusal("AuthorizationHeaderMalformed", "the authorization header is malformed")
+        raise S3Error("AuthorizationHeaderMalformed", "the authorization header is malformed")
     access_key, *scope = match["scope"].rsplit("/", 4)
     if len(scope) != 4 or scope[2:] != ["s3", "aws4_request"]:
-        raise Refusal("AuthorizationHeaderMalformed", "the credential is malformed")
+        raise S3Error("AuthorizationHeaderMalformed", "the credential is malformed")
     signed = match["headers"].split(";")
     return Authorization(access_key, scope[0], scope[1], signed, match["signature"])
 
 
 def _check_region(authorization: Authorization, region: str) -> None:
     if authorization.region != region:
-        raise Refusal(
+        raise S3Error(
             "AuthorizationHeaderMalformed",
             f"the region '{authorization.region}' is wrong; expecting '{region}'",
             details={"Region": region},
@@ -94,18 +94,18 @@ def _check_time(request: Request, authorization: Authorization, now: float) -> s
     try:
         signed_at = datetime.datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=datetime.UTC)
     except ValueError as exc:
-        raise Refusal("AccessDenied", "a valid x-amz-date is required") from exc
+        raise S3Error("AccessDenied", "a valid x-amz-date is required") from exc
     if abs(signed_at.timestamp() - now) > MAX_SKEW_S:
-        raise skew_refusal(text, now)
+        raise skew_error(text, now)
     if authorization.date != text[:8]:
-        raise Refusal("AuthorizationHeaderMalformed", "the date of the scope is another one")
+        raise S3Error("AuthorizationHeaderMalformed", "the date of the scope is another one")
     return text
 
 
-def skew_refusal(request_time: str, now: float) -> Refusal:
-    """Return what is said to a client whose clock is wrong."""
+def skew_error(request_time: str, now: float) -> S3Error:
+    """Return the error for a client whose clock is wrong."""
     server_time = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    return Refusal(
+    return S3Error(
         "RequestTimeTooSkewed",
         "the difference between the request time and the server's time is too large",
         details={
@@ -123,13 +123,13 @@ def _check_signed_headers(request: Request, authorization: Authorization) -> Non
     present = {name for name, _ in request.headers}
     needed = {"host"} | {name for name in present if name.startswith("x-amz-")}
     if missing := needed - set(signed):
-        raise Refusal(
+        raise S3Error(
             "AccessDenied",
             "there were headers present in the request which were not signed",
             details={"HeadersNotSigned": ", ".join(sorted(missing))},
         )
     if signed != sorted(set(signed)) or not set(signed) <= present:
-        raise Refusal("SignatureDoesNotMatch", "the list of signed headers is not right")
+        raise S3Error("SignatureDoesNotMatch", "the list of signed headers is not right")
 
 
 def _check_match(
@@ -143,8 +143,8 @@ def _check_match(
         key = hmac.digest(key, part.encode(), "sha256")
     expected = hmac.digest(key, to_sign.encode(), "sha256").hex()
     if not hmac.compare_digest(expected, authorization.signature):
-        # S3 answers with all this, session token included; who logs it as it is, tells a secret.
-        raise Refusal(
+        # S3 includes all of this, also the session token: a client that logs it leaks a secret.
+        raise S3Error(
             "SignatureDoesNotMatch",
             "the signature we calculated does not match the one you provided",
             details={"StringToSign": to_sign, "CanonicalRequest": canonical},
@@ -155,7 +155,7 @@ def canonical_request(request: Request, signed_headers: list[str]) -> str:
     """Return the text whose hash is signed."""
     payload_hash = request.header("x-amz-content-sha256")
     if payload_hash is None:
-        raise Refusal("InvalidRequest", "missing required header: x-amz-content-sha256")
+        raise S3Error("InvalidRequest", "missing required header: x-amz-content-sha256")
     headers = (f"{name}:{_canonical_value(request, name)}\n" for name in signed_headers)
     return "\n".join(
         (
@@ -192,6 +192,6 @@ def _encode(raw: str, safe: str = "") -> str:
 def _check_token(request: Request, credential: Credential, now: float) -> None:
     token = request.header("x-amz-security-token")
     if token != credential.session_token:
-        raise Refusal("InvalidToken", "the provided token is malformed or otherwise invalid")
+        raise S3Error("InvalidToken", "the provided token is malformed or otherwise invalid")
     if now >= credential.expires_at:
-        raise Refusal("ExpiredToken", "the provided token has expired")
+        raise S3Error("ExpiredToken", "the provided token has expired")

@@ -1,11 +1,11 @@
-"""HTTP/1.1 of the bucket around h11: heads, bodies as they come, answers, and rude ends."""
+"""HTTP/1.1 of the bucket around h11: heads, bodies as they come, responses, and broken ends."""
 
 import struct
 
 import h11
 import trio
 
-from tests.support.bucket.answer import Answer
+from tests.support.bucket.http.response import Response
 
 CHUNK_BYTES = 262_144
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.abc.Stream
@@ -22,39 +22,39 @@ async def next_event(stream: Stream, http: h11.Connection) -> h11.Event | type[h
     return event
 
 
-async def send_answer(stream: Stream, http: h11.Connection, answer: Answer) -> None:
-    """Send `answer`; a long body goes in pieces, so that TLS holds up nobody."""
-    await stream.send_all(_head(http, answer))
-    for start in range(0, len(answer.body), CHUNK_BYTES):
-        chunk = answer.body[start : start + CHUNK_BYTES]
+async def send_response(stream: Stream, http: h11.Connection, response: Response) -> None:
+    """Send `response`; a long body goes in pieces, so that TLS does not block other tasks."""
+    await stream.send_all(_head(http, response))
+    for start in range(0, len(response.body), CHUNK_BYTES):
+        chunk = response.body[start : start + CHUNK_BYTES]
         await stream.send_all(http.send(h11.Data(data=chunk)) or b"")
     await stream.send_all(http.send(h11.EndOfMessage()) or b"")
 
 
-async def send_half(stream: Stream, http: h11.Connection, answer: Answer) -> None:
-    """Send `answer` as far as its middle."""
-    whole = _whole(http, answer)
+async def send_half(stream: Stream, http: h11.Connection, response: Response) -> None:
+    """Send the first half of `response`."""
+    whole = _whole(http, response)
     await stream.send_all(whole[: len(whole) // 2])
 
 
 async def send_drops(
-    stream: Stream, http: h11.Connection, answer: Answer, interval_s: float
+    stream: Stream, http: h11.Connection, response: Response, interval_s: float
 ) -> None:
-    """Send `answer` byte by byte."""
-    whole = _whole(http, answer)
+    """Send `response` byte by byte."""
+    whole = _whole(http, response)
     for position in range(len(whole)):
         await stream.send_all(whole[position : position + 1])
         await trio.sleep(interval_s)
 
 
-def _whole(http: h11.Connection, answer: Answer) -> bytes:
-    rest = [h11.Data(data=answer.body), h11.EndOfMessage()]
-    return _head(http, answer) + b"".join(http.send(event) or b"" for event in rest)
+def _whole(http: h11.Connection, response: Response) -> bytes:
+    rest = [h11.Data(data=response.body), h11.EndOfMessage()]
+    return _head(http, response) + b"".join(http.send(event) or b"" for event in rest)
 
 
-def _head(http: h11.Connection, answer: Answer) -> bytes:
-    headers = {"content-length": str(len(answer.body)), **answer.headers}
-    head = h11.Response(status_code=answer.status, headers=list(headers.items()))
+def _head(http: h11.Connection, response: Response) -> bytes:
+    headers = {"content-length": str(len(response.body)), **response.headers}
+    head = h11.Response(status_code=response.status, headers=list(headers.items()))
     return http.send(head) or b""
 
 

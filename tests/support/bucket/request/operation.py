@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Collection
 
-from tests.support.bucket.refusal import Refusal
+from tests.support.bucket.http.error import S3Error
 
 
 class Operation(enum.StrEnum):
@@ -48,10 +48,10 @@ _UNKNOWN = frozenset(
 
 
 def find_operation(method: str, key: str, parameters: Collection[str]) -> Operation:
-    """Return the operation that is asked for; raises Refusal for one that is not known."""
+    """Return the operation that is asked for; raises S3Error for one that is not known."""
     for candidate, has_key, parameter, operation in _TABLE:
         if (candidate, has_key) != (method, bool(key)):
             continue
         if parameter in parameters or (parameter is None and not _UNKNOWN & set(parameters)):
             return operation
-    raise Refusal("NotImplemented", f"{method} with {sorted(parameters)} is not simulated")
+    raise S3Error("NotImplemented", f"{method} with {sorted(parameters)} is not simulated")

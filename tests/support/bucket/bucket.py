@@ -1,31 +1,31 @@
-"""The bucket as a test sees it: where it is, what is in it, what was asked, what goes wrong."""
+"""The bucket as a test sees it: its address, its objects, the requests so far, and its faults."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tests.support.bucket.contents import StoredObject, Upload
-from tests.support.bucket.faults import Fault, FaultDice, FaultScript
-from tests.support.bucket.operation import Operation
-from tests.support.bucket.service import Service
+from tests.support.bucket.faults.fault import Fault, FaultDice, FaultScript
+from tests.support.bucket.request.operation import Operation
 from tests.support.bucket.settings import BucketSettings, Clock, Credential
+from tests.support.bucket.storage.contents import StoredObject, Upload
+from tests.support.bucket.storage.service import Service
 
 HOST = "127.0.0.1"
 
 
 class Served(NamedTuple):
-    """A request, and what came of it."""
+    """A request and its result."""
 
     at: float  # Unix time, by the bucket's clock
     operation: Operation | None  # None: refused for its head
     method: str
     key: str
     status: int | None  # None: no answer was sent, or half of one
-    code: str  # of a refusal, else empty
+    code: str  # of an error, else empty
     fault: Fault | None
 
 
 class Bucket:
-    """A running bucket. What a client has been told of is in `objects` and `requests`."""
+    """A running bucket; `objects` and `requests` are what really happened."""
 
     def __init__(self, settings: BucketSettings, clock: Clock) -> None:
         self.settings = settings
@@ -77,14 +77,14 @@ class Bucket:
         return self.service.contents.uploads
 
     def set_faults(self, script: FaultScript) -> None:
-        """Let `script` say from now on what goes wrong."""
+        """Inject the faults of `script` from now on."""
         self.script = script
         self.dice = FaultDice(script)
 
     def pause(self) -> None:
-        """Be gone: connections end as soon as something comes, unanswered."""
+        """End every connection at its next request, without a response."""
         self.is_paused = True
 
     def resume(self) -> None:
-        """Be there again."""
+        """Serve again."""
         self.is_paused = False

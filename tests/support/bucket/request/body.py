@@ -6,8 +6,8 @@ import hashlib
 import re
 import zlib
 
-from tests.support.bucket.refusal import Refusal
-from tests.support.bucket.request import Request
+from tests.support.bucket.http.error import S3Error
+from tests.support.bucket.request.head import Request
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
 CHECKSUM_PREFIX = "x-amz-checksum-"
@@ -76,45 +76,45 @@ def checksum_of(algorithm: str, content: bytes) -> bytes:
 
 
 def check_framing(request: Request) -> None:
-    """Return if the bucket can read the body that is going to come; raises Refusal."""
+    """Return if the bucket can read the body that is going to come; raises S3Error."""
     payload_hash = request.header("x-amz-content-sha256") or ""
     if payload_hash.startswith("STREAMING-") or request.header("x-amz-trailer"):
-        raise Refusal("NotImplemented", "aws-chunked bodies are not simulated")
+        raise S3Error("NotImplemented", "aws-chunked bodies are not simulated")
     if payload_hash != UNSIGNED and not _HEX_SHA256.fullmatch(payload_hash):
-        raise Refusal("InvalidArgument", "x-amz-content-sha256 is neither a hash nor a known word")
+        raise S3Error("InvalidArgument", "x-amz-content-sha256 is neither a hash nor a known word")
     if request.method == "PUT" and request.header("content-length") is None:
-        raise Refusal("MissingContentLength", "you must provide the Content-Length HTTP header")
+        raise S3Error("MissingContentLength", "you must provide the Content-Length HTTP header")
 
 
 def check_body(request: Request, body: Body) -> None:
-    """Return if `body` is what each of the request's headers says it is; raises Refusal."""
+    """Return if `body` is what each of the request's headers says it is; raises S3Error."""
     payload_hash = request.header("x-amz-content-sha256")
     if payload_hash not in (UNSIGNED, body.sha256.hex()):
-        raise Refusal(
+        raise S3Error(
             "XAmzContentSHA256Mismatch",
             "the provided x-amz-content-sha256 does not match what was computed",
             details={"S3ComputedContentSHA256": body.sha256.hex()},
         )
     if (md5 := request.header("content-md5")) is not None and _decode(md5, 16) != body.md5:
-        raise Refusal("BadDigest", "the Content-MD5 you specified did not match what we received")
+        raise S3Error("BadDigest", "the Content-MD5 you specified did not match what we received")
     for name, value in request.headers:
         algorithm = name.removeprefix(CHECKSUM_PREFIX)
         if algorithm == name or algorithm in ("algorithm", "mode", "type"):
             continue
         if algorithm not in ALGORITHMS:
-            raise Refusal("NotImplemented", f"{name} is not simulated")
+            raise S3Error("NotImplemented", f"{name} is not simulated")
         computed = body.checksum(algorithm)
         if _decode(value, len(computed)) != computed:
-            raise Refusal("BadDigest", f"the {algorithm} you specified did not match")
+            raise S3Error("BadDigest", f"the {algorithm} you specified did not match")
 
 
 def _decode(text: str, size_bytes: int) -> bytes:
     try:
         digest = base64.b64decode(text, validate=True)
     except binascii.Error as exc:
-        raise Refusal("InvalidDigest", f"{text!r} is not base64") from exc
+        raise S3Error("InvalidDigest", f"{text!r} is not base64") from exc
     if len(digest) != size_bytes:
-        raise Refusal("InvalidDigest", f"{text!r} is not a digest of {size_bytes} bytes")
+        raise S3Error("InvalidDigest", f"{text!r} is not a digest of {size_bytes} bytes")
     return digest
 
 

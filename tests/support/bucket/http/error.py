@@ -43,10 +43,10 @@ STATUSES: Mapping[str, int] = MappingProxyType(
 )
 
 
-class Refusal(Exception):
+class S3Error(Exception):
     """A request that is not carried out.
 
-    `details` are further elements of the document, `headers` further ones of the answer.
+    `details` are further elements of the document, `headers` further ones of the response.
     """
 
     def __init__(

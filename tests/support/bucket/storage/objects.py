@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from tests.support.bucket.answer import Answer, Element, http_date, iso_date, xml_answer
-from tests.support.bucket.body import CHECKSUM_PREFIX, Body, sent_algorithm
-from tests.support.bucket.contents import Contents, StoredObject
-from tests.support.bucket.refusal import Refusal
-from tests.support.bucket.request import Request
+from tests.support.bucket.http.error import S3Error
+from tests.support.bucket.http.response import Element, Response, http_date, iso_date, xml_response
+from tests.support.bucket.request.body import CHECKSUM_PREFIX, Body, sent_algorithm
+from tests.support.bucket.request.head import Request
 from tests.support.bucket.settings import BucketSettings
+from tests.support.bucket.storage.contents import Contents, StoredObject
 
 _CONSTRAINT = re.compile(rb"<LocationConstraint[^>]*>([^<]*)</LocationConstraint>")
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
@@ -18,81 +18,83 @@ CLASSIC_REGION = "us-east-1"
 MAX_KEYS = 1000
 
 
-def create_bucket(contents: Contents, settings: BucketSettings, body: Body) -> Answer:
+def create_bucket(contents: Contents, settings: BucketSettings, body: Body) -> Response:
     """Create the bucket in the region that the body names."""
     match = _CONSTRAINT.search(body.content or b"")
     region = match[1].decode() if match else CLASSIC_REGION
     if region != settings.region:
-        raise Refusal(
+        raise S3Error(
             "IllegalLocationConstraintException",
             f"the location constraint {region!r} is incompatible with this endpoint's region",
         )
     if contents.is_created:
-        raise Refusal("BucketAlreadyOwnedByYou", "the bucket exists, and you own it")
+        raise S3Error("BucketAlreadyOwnedByYou", "the bucket exists, and you own it")
     contents.is_created = True
-    return Answer(200, {"location": f"/{settings.bucket}"})
+    return Response(200, {"location": f"/{settings.bucket}"})
 
 
-def bucket_location(settings: BucketSettings) -> Answer:
+def bucket_location(settings: BucketSettings) -> Response:
     region = "" if settings.region == CLASSIC_REGION else settings.region
-    return xml_answer("LocationConstraint", region)
+    return xml_response("LocationConstraint", region)
 
 
 def check_absent(contents: Contents, request: Request, key: str) -> None:
-    """Raise Refusal if the client wants to store only where nothing is, and something is."""
+    """Raise S3Error if the client wants to store only where nothing is, and something is."""
     condition = request.header("if-none-match")
     if condition is None:
         return
     if condition != "*":
-        raise Refusal("NotImplemented", "If-None-Match of a PUT takes nothing but *")
+        raise S3Error("NotImplemented", "If-None-Match of a PUT takes nothing but *")
     if key in contents.objects:
-        raise Refusal(
+        raise S3Error(
             "PreconditionFailed",
             "at least one of the pre-conditions you specified did not hold",
             details={"Condition": "If-None-Match"},
         )
 
 
-def put_object(contents: Contents, request: Request, key: str, *, body: Body, now: float) -> Answer:
+def put_object(
+    contents: Contents, request: Request, key: str, *, body: Body, now: float
+) -> Response:
     """Store a whole object."""
     check_absent(contents, request, key)
     stored = contents.store(key, body, algorithm=sent_algorithm(request), now=now)
-    return Answer(200, {"etag": stored.etag, **_checksum_headers(stored)})
+    return Response(200, {"etag": stored.etag, **_checksum_headers(stored)})
 
 
-def get_object(contents: Contents, request: Request, key: str, *, has_checksums: bool) -> Answer:
+def get_object(contents: Contents, request: Request, key: str, *, has_checksums: bool) -> Response:
     """Return an object; of one whose content is not kept there is only HEAD."""
     stored = find_object(contents, key)
     headers = _object_headers(stored, request, has_checksums=has_checksums)
     if request.method == "HEAD":
-        return Answer(200, headers)
+        return Response(200, headers)
     if stored.content is None:
-        raise Refusal("NotImplemented", "this bucket keeps no content")
-    return _cut_range(request.header("range"), Answer(200, headers, stored.content))
+        raise S3Error("NotImplemented", "this bucket keeps no content")
+    return _cut_range(request.header("range"), Response(200, headers, stored.content))
 
 
-def _cut_range(text: str | None, whole: Answer) -> Answer:
+def _cut_range(text: str | None, whole: Response) -> Response:
     """Return the part of `whole` that a Range header asks for, in the form `bytes=A-B` alone."""
     match = _RANGE.fullmatch(text or "")
     if match is None:
         return whole
     size, first, last = len(whole.body), int(match[1]), int(match[2])
     if first >= size or last < first:
-        raise Refusal("InvalidRange", "the requested range is not satisfiable")
+        raise S3Error("InvalidRange", "the requested range is not satisfiable")
     part = whole.body[first : last + 1]
     place = {
         "content-length": str(len(part)),
         "content-range": f"bytes {first}-{first + len(part) - 1}/{size}",
     }
-    return Answer(206, {**whole.headers, **place}, part)
+    return Response(206, {**whole.headers, **place}, part)
 
 
 def find_object(contents: Contents, key: str) -> StoredObject:
-    """Return the object; raises Refusal if there is none."""
+    """Return the object; raises S3Error if there is none."""
     try:
         return contents.objects[key]
     except KeyError:
-        raise Refusal(
+        raise S3Error(
             "NoSuchKey", "the specified key does not exist", details={"Key": key}
         ) from None
 
@@ -119,13 +121,13 @@ def _checksum_headers(stored: StoredObject) -> dict[str, str]:
     }
 
 
-def list_objects(contents: Contents, request: Request, bucket: str) -> Answer:
+def list_objects(contents: Contents, request: Request, bucket: str) -> Response:
     """List keys in their order, a page at a time."""
     parameters = request.parameters
     prefix, after = parameters.get("prefix", ""), parameters.get("continuation-token", "")
     size = min(int(parameters.get("max-keys", MAX_KEYS)), MAX_KEYS)
     keys = sorted(key for key in contents.objects if key.startswith(prefix) and key > after)
-    return xml_answer("ListBucketResult", _listing(contents, bucket, keys[: size + 1], size))
+    return xml_response("ListBucketResult", _listing(contents, bucket, keys[: size + 1], size))
 
 
 def _listing(contents: Contents, bucket: str, keys: list[str], size: int) -> Iterator[Element]:

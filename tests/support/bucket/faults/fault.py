@@ -1,7 +1,7 @@
-"""What may go wrong between a client and a bucket, as a script: pure data, and dice with a seed.
+"""Faults between a client and a bucket, as a script: pure data, and dice with a seed.
 
-A fault befalls one request. After some of them nothing has been done; others happen when the bucket
-has done what it was asked to (`is_afterwards`), so that it and the client disagree.
+A fault applies to one request. With some of them nothing has been done; others come after the request
+was executed (`is_afterwards`), so that bucket and client disagree.
 """
 
 import enum
@@ -11,7 +11,7 @@ from collections import deque
 
 import msgspec
 
-from tests.support.bucket.operation import Operation
+from tests.support.bucket.request.operation import Operation
 
 
 class Fault(enum.StrEnum):
@@ -55,15 +55,15 @@ _AFTERWARDS = frozenset(
         Fault.FALSE_SIZE,
     }
 )
-# What a network and a bucket do that mean well.
+# What a network and a bucket do without bad intent.
 USUAL_FAULTS = tuple(fault for fault in Fault if fault is not Fault.CORRUPTED)
 
 _BODIES = frozenset({Operation.PUT_OBJECT, Operation.UPLOAD_PART})
 _STORING = _BODIES | {Operation.COMPLETE_UPLOAD}
 _HEAD = frozenset({Operation.HEAD_OBJECT})
 _DOCUMENTS = frozenset(Operation) - _HEAD - {Operation.GET_OBJECT, Operation.HEAD_BUCKET}
-# The operations that a fault can befall, where it is not all of them.
-_BEFALLS = {
+# The operations that a fault applies to, where it is not all of them.
+_OPERATIONS = {
     Fault.CUT_BODY: _BODIES,
     Fault.RESET: _BODIES,
     Fault.STALLED_BODY: _BODIES,
@@ -78,9 +78,9 @@ _BEFALLS = {
 }
 
 
-def befalls(fault: Fault, operation: Operation) -> bool:
+def applies_to(fault: Fault, operation: Operation) -> bool:
     """Return whether `fault` can happen to `operation`."""
-    return operation in _BEFALLS.get(fault, frozenset(Operation))
+    return operation in _OPERATIONS.get(fault, frozenset(Operation))
 
 
 def is_afterwards(fault: Fault) -> bool:
@@ -91,8 +91,8 @@ def is_afterwards(fault: Fault) -> bool:
 class FaultScript(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests fail, and how.
 
-    First `plan` is followed: None lets a request pass, a fault waits for a request that it can
-    befall and lets others pass. Then `rate` of the requests fail, each by one of `kinds`.
+    First `plan` is followed: None lets a request pass, a fault waits for a request that it
+    applies to and lets others pass. Then `rate` of the requests fail, each by one of `kinds`.
     """
 
     plan: tuple[Fault | None, ...] = ()
@@ -113,14 +113,14 @@ class FaultDice:
         self._random = random.Random(script.seed)
 
     def draw(self, operation: Operation) -> Fault | None:
-        """Return what befalls the next request."""
+        """Return the fault of the next request; None if it has none."""
         if self._plan:
             planned = self._plan[0]
-            if planned is None or befalls(planned, operation):
+            if planned is None or applies_to(planned, operation):
                 self._plan.popleft()
                 return planned
             return None
         if self._random.random() >= self._script.rate:
             return None
-        kinds = [fault for fault in self._script.kinds if befalls(fault, operation)]
+        kinds = [fault for fault in self._script.kinds if applies_to(fault, operation)]
         return self._random.choice(kinds) if kinds else None

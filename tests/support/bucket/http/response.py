@@ -11,19 +11,19 @@ Element = tuple[str, "str | Iterable[Element]"]
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
-class Answer(NamedTuple):
-    """An answer; that to HEAD has a `content-length` and no body."""
+class Response(NamedTuple):
+    """A response; to HEAD it has a `content-length` and no body."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
 
 
-def xml_answer(root: str, content: str | Iterable[Element]) -> Answer:
+def xml_response(root: str, content: str | Iterable[Element]) -> Response:
     """Return a document of S3's namespace."""
     inner = _inner(content)
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{NAMESPACE}">{inner}</{root}>'
-    return Answer(200, {"content-type": "application/xml"}, text.encode())
+    return Response(200, {"content-type": "application/xml"}, text.encode())
 
 
 def _render(element: Element) -> str:

@@ -1,10 +1,10 @@
-"""What is in the bucket: objects, uploads in parts that are open, and how each came to be."""
+"""What is in the bucket: objects, uploads in parts that are open, and how they are stored."""
 
 import hashlib
 
 import msgspec
 
-from tests.support.bucket.body import Body, checksum_of, encode_digest
+from tests.support.bucket.request.body import Body, checksum_of, encode_digest
 from tests.support.bucket.settings import Etags
 
 
@@ -44,7 +44,7 @@ class Upload(msgspec.Struct):
 
 
 class Contents:
-    """All of it; the rules of S3 are the services'."""
+    """Everything that is stored; the rules of S3 are in the operations."""
 
     def __init__(self, *, is_created: bool, etags: Etags) -> None:
         self.is_created = is_created
@@ -109,7 +109,7 @@ class Contents:
         )
 
     def corrupt(self, key: str) -> None:
-        """Turn the first byte of an object over; what is said of it from now on is true of that."""
+        """Invert the first byte of an object, and describe it from now on as it then is."""
         stored = self.objects[key]
         content = stored.content or b"\0"
         wrong = Body()

@@ -1,16 +1,16 @@
-"""The bucket without its sockets: who may do what, and what comes of it."""
+"""The bucket without sockets and faults: authorization, and which operation does what."""
 
-from tests.support.bucket import multipart, objects
-from tests.support.bucket.answer import Answer
-from tests.support.bucket.body import Body, check_body, check_framing
-from tests.support.bucket.contents import Contents
-from tests.support.bucket.operation import Operation, find_operation
-from tests.support.bucket.refusal import Refusal
-from tests.support.bucket.request import Address, Request
+from tests.support.bucket.http.error import S3Error
+from tests.support.bucket.http.response import Response
+from tests.support.bucket.request.body import Body, check_body, check_framing
+from tests.support.bucket.request.head import Address, Request
+from tests.support.bucket.request.operation import Operation, find_operation
+from tests.support.bucket.request.signature import check_signature
 from tests.support.bucket.settings import BucketSettings, Credential
-from tests.support.bucket.signature import check_signature
+from tests.support.bucket.storage import multipart, objects
+from tests.support.bucket.storage.contents import Contents
 
-# The operations whose answer tells how the object is encrypted.
+# The operations whose response says how the object is encrypted.
 _ENCRYPTING = frozenset(
     {
         Operation.PUT_OBJECT,
@@ -33,36 +33,36 @@ class Service:
         }
         self.contents = Contents(is_created=settings.is_created, etags=settings.etags)
 
-    def admit(self, request: Request, address: Address, now: float) -> Operation:
-        """Return what `request` is about, if its head says nothing against it; raises Refusal."""
+    def authorize(self, request: Request, address: Address, now: float) -> Operation:
+        """Return the operation of `request`; raises S3Error if its head does not allow it."""
         check_signature(request, self.credentials, self.settings.region, now)
         operation = find_operation(request.method, address.key, request.parameters)
         check_framing(request)
         if operation in self.settings.denied:
-            raise Refusal("AccessDenied", f"you are not authorized to perform s3:{operation}")
+            raise S3Error("AccessDenied", f"you are not authorized to perform s3:{operation}")
         is_there = self.contents.is_created or operation is Operation.CREATE_BUCKET
         if address.bucket != self.settings.bucket or not is_there:
-            raise Refusal(
+            raise S3Error(
                 "NoSuchBucket",
                 "the specified bucket does not exist",
                 details={"BucketName": address.bucket},
             )
         return operation
 
-    def carry_out(
+    def execute(
         self, operation: Operation, request: Request, key: str, *, body: Body, now: float
-    ) -> Answer:
-        """Do what is asked for, and return the answer; raises Refusal."""
+    ) -> Response:
+        """Execute `operation` and return the response; raises S3Error."""
         check_body(request, body)
-        answer = self._dispatch(operation, request, key, body, now)
+        response = self._dispatch(operation, request, key, body, now)
         if self.settings.etags == "kms" and operation in _ENCRYPTING:
             encryption = {"x-amz-server-side-encryption": "aws:kms"}
-            return answer._replace(headers={**answer.headers, **encryption})
-        return answer
+            return response._replace(headers={**response.headers, **encryption})
+        return response
 
     def _dispatch(
         self, operation: Operation, request: Request, key: str, body: Body, now: float
-    ) -> Answer:
+    ) -> Response:
         contents, settings = self.contents, self.settings
         match operation:
             case Operation.PUT_OBJECT:
@@ -72,13 +72,13 @@ class Service:
                 return objects.get_object(contents, request, key, has_checksums=has_checksums)
             case Operation.DELETE_OBJECT:
                 contents.objects.pop(key, None)
-                return Answer(204, {})
+                return Response(204, {})
             case Operation.LIST_OBJECTS:
                 return objects.list_objects(contents, request, settings.bucket)
             case Operation.CREATE_BUCKET:
                 return objects.create_bucket(contents, settings, body)
             case Operation.HEAD_BUCKET:
-                return Answer(200, {"x-amz-bucket-region": settings.region})
+                return Response(200, {"x-amz-bucket-region": settings.region})
             case Operation.GET_BUCKET_LOCATION:
                 return objects.bucket_location(settings)
             case _:
@@ -86,7 +86,7 @@ class Service:
 
     def _dispatch_part(
         self, operation: Operation, request: Request, key: str, body: Body, now: float
-    ) -> Answer:
+    ) -> Response:
         contents, bucket = self.contents, self.settings.bucket
         match operation:
             case Operation.CREATE_UPLOAD:
