@@ -65,6 +65,7 @@ WAITS = {
     "simulator/net/http.py",
     "simulator/net/outbox.py",
     "simulator/net/ports.py",
+    "simulator/net/rest_service.py",
     "simulator/server.py",
     "commands/status.py",
     "store/body.py",

@@ -7,7 +7,7 @@ Damage knows the structure (fields that are left out, come twice, have another n
 numbers beyond every limit, deep nesting) or is blind (other encodings, cut, joined, overwritten).
 
 Whatever comes, `parse_message` returns what can be stored or raises UnreadableFrame with the bytes;
-and through FrameReader each frame is a row in every stream that it concerns, or an `unparsed` row,
+and through FrameDecoder each frame is a row in every stream that it concerns, or an `unparsed` row,
 or it was a control. What breaks that is shown as small as hypothesis can make it. tests/fuzz runs a
 short form with every other test.
 """
@@ -347,7 +347,7 @@ def require_sound(parsed: Parsed, frame: bytes) -> None:
 
 
 def require_kept(adapter: Adapter, frames: list[bytes], found: list[Parsed | None]) -> None:
-    """Require that through FrameReader every frame is where it belongs, and nowhere else."""
+    """Require that through FrameDecoder every frame is where it belongs, and nowhere else."""
     source = LineArbiter(adapter.global_ids, adapter.contiguous_ids, lambda: 0.0).open_input(
         lambda: None
     )

@@ -151,7 +151,7 @@ class Simulator:
 
     async def serve_client(self, socket: trio.SocketStream, exchange: str) -> None:
         """Serve one TCP connection to the port of `exchange`; the caller closes it."""
-        client = await self._handshake.admit(socket, exchange)
+        client = await self._handshake.accept(socket, exchange)
         if client is not None:
             await self._serve_websocket(client)
 

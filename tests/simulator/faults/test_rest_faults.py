@@ -83,7 +83,7 @@ async def test_lag(with_faults: WithFaults) -> None:
 async def test_stale(with_faults: WithFaults) -> None:
     """The snapshot is that of the start, however often one asks."""
     simulator = await with_faults(Fault(kind=Kind.REST_STALE))
-    opening = simulator._handshake._opening_books["BTCUSDT"]
+    opening = simulator._handshake._rest._opening_books["BTCUSDT"]
     exchange = simulator.exchanges["binance"]
     exchange.step(exchange.stepped_ms + 100)
     assert exchange.markets["BTCUSDT"].book(0).last_id > opening.last_id
