@@ -180,3 +180,11 @@ def test_a_message_with_a_field_missing_is_unreadable(message: bytes) -> None:
     """What is needed for a row and is not there, or of another type, is not guessed."""
     with pytest.raises(UnreadableFrame):
         Bybit().parse_message(message)
+
+
+def test_a_refusal_without_a_topic_is_of_its_request() -> None:
+    """It concerns the request, or where that has no id, everything that was asked for."""
+    answer = b'{"success":false,"op":"subscribe"%s}'
+    assert Bybit().parse_message(answer % b"") == (Rejection("", is_whole_request=True),)
+    named = Rejection("no", "3", is_whole_request=True)
+    assert Bybit().parse_message(answer % b',"req_id":"3","ret_msg":"no"') == (named,)

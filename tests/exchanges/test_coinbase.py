@@ -14,6 +14,7 @@ from trio_collector.events import (
     Event,
     FeedType,
     Heartbeat,
+    Rejection,
     Topic,
 )
 from trio_collector.exchanges.adapter import Subscription
@@ -135,6 +136,8 @@ def test_an_alias_is_not_asked_for_twice() -> None:
         ("2026-11-01T10:00:00.9999996Z", TIME_US + 1_000_000),
         ("2026-11-01T12:00:00+02:00", TIME_US),
         ("0001-01-01T00:00:00Z", None),
+        ("1970-12-31T23:59:59Z", None),
+        ("1971-01-01T00:00:00Z", 31_536_000_000_000),
         ("9999-12-31T23:59:59-23:59", 253_402_387_139_000_000),
     ],
 )
@@ -220,3 +223,26 @@ def test_url_is_the_base_url() -> None:
     """There is no path to append."""
     assert Coinbase().websocket_url() == "wss://advanced-trade-ws.coinbase.com"
     assert Coinbase("ws://127.0.0.1:1/x").websocket_url() == "ws://127.0.0.1:1/x"
+
+
+def test_a_book_without_a_number_is_unreadable() -> None:
+    """The number of the frame is the only id that a book has."""
+    message = json.loads(frame("l2_data", [{"type": "update", "product_id": "A", "updates": []}]))
+    del message["sequence_num"]
+    with pytest.raises(UnreadableFrame, match="without sequence_num"):
+        Coinbase().parse_message(json.dumps(message).encode())
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"message": "m", "reason": "r"}, "m: r"),
+        ({"message": "m"}, "m"),
+        ({"reason": "r"}, "r"),
+        ({}, ""),
+    ],
+)
+def test_an_error_says_what_it_can(more: dict[str, str], reason: str) -> None:
+    """Message and reason, where they are given."""
+    found = Coinbase().parse_message(json.dumps({"type": "error", **more}).encode())
+    assert found == (Rejection(reason),)

@@ -116,3 +116,12 @@ def test_a_message_with_a_field_missing_is_unreadable(frame: bytes) -> None:
 def test_no_acks_are_awaited() -> None:
     """Upbit says nothing to a request."""
     assert not Upbit.sends_acks
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [("{}", ": "), ('{"name":"N"}', "N: "), ('{"message":"m"}', ": m")],
+)
+def test_an_error_says_what_it_can(error: str, reason: str) -> None:
+    """Name and message, where they are given."""
+    assert Upbit().parse_message(f'{{"error":{error}}}'.encode()) == (Rejection(reason),)
