@@ -102,7 +102,7 @@ class PartialTopic(DiffTopic):
 
 
 class TradeTopic(DiffTopic):
-    """`<symbol>@trade`: one trade each, `t` without holes."""
+    """`<symbol>@trade`: one trade each, `t` without gaps."""
 
     data_type = "trade"
 

@@ -120,7 +120,7 @@ class TradeTopic(Topic):
 
 
 def sequential_id(trade: Trade) -> int:
-    """Return an id that is unique, but with holes, and out of order in every pair of trades."""
+    """Return an id that is unique, but with gaps, and out of order in every pair of trades."""
     return 1_700_000_000_000_000 + 7 * (trade.id ^ 1)
 
 
