@@ -246,3 +246,14 @@ def test_an_error_says_what_it_can(more: dict[str, str], reason: str) -> None:
     """Message and reason, where they are given."""
     found = Coinbase().parse_message(json.dumps({"type": "error", **more}).encode())
     assert found == (Rejection(reason),)
+
+
+def test_a_frame_without_a_number_is_not_counted() -> None:
+    """It says what it says; no place among the frames is made up."""
+    found = Coinbase().parse_message(b'{"channel":"heartbeats","events":[]}')
+    assert found == (Heartbeat(),)
+
+
+def test_an_ack_of_nothing_grants_nothing() -> None:
+    """An entry may list no subscriptions at all."""
+    assert Coinbase().parse_message(frame("subscriptions", [{}]))[1:] == (Ack(),)
