@@ -188,3 +188,8 @@ def test_a_refusal_without_a_topic_is_of_its_request() -> None:
     assert Bybit().parse_message(answer % b"") == (Rejection("", is_whole_request=True),)
     named = Rejection("no", "3", is_whole_request=True)
     assert Bybit().parse_message(answer % b',"req_id":"3","ret_msg":"no"') == (named,)
+
+
+def test_an_answer_that_does_not_say_success_grants_nothing() -> None:
+    """Without `success` it is neither an ack nor a refusal."""
+    assert Bybit().parse_message(b'{"op":"subscribe"}') == (IgnoredMessage("subscribe"),)

@@ -1,12 +1,14 @@
 """What the exchanges say and want to be told: pure, one file each.
 
-    adapter     what the feed sees of an exchange
-    exchange    what all of them do alike
-    decoding    numbers, names of rows, UTF-8
-    binance …   one exchange each: facts, messages, parsing
+    adapter          what the feed sees of an exchange
+      exchange       what all of them do alike
+        binance …    one exchange each: facts, messages, parsing
+    decoding         numbers, names of rows, UTF-8, URLs
+    binance_book     books of Binance by HTTP
+    coinbase_jwt     tokens from a key of Coinbase
 
-The feed and the plan come in by `create_adapter` and the types of `adapter`; nobody else needs to.
-An exchange is added by a file like the others and its class in `ADAPTERS`.
+The feed uses `adapter` alone; `app` creates adapters with `create_adapter`, and reads the key of
+Coinbase. An exchange is added by a file like the others and its class in `ADAPTERS`.
 """
 
 from trio_collector.config.markets import Market
