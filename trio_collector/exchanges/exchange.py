@@ -93,6 +93,7 @@ class Exchange(abc.ABC):
         """Return what `frame`, which is UTF-8, says; raises one of `decoding.UNREADABLE`."""
 
     def _row_name(self, symbol: str) -> str:
+        """Return the name under which rows of `symbol` are kept, which is asked for once."""
         return plain_symbol(symbol)
 
     def _split(self, subscriptions: Sequence[Subscription]) -> Iterable[Sequence[Subscription]]:
