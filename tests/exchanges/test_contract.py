@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.exchanges.sixth_exchange import SixthExchange
-from trio_collector.config.settings import Market
+from trio_collector.config.markets import Market
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Control, DataType, Event, FeedType, Parsed, Topic
 from trio_collector.exchanges import ADAPTERS, create_adapter

@@ -5,8 +5,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from trio_collector.config.markets import ExchangeName
-from trio_collector.config.settings import Market
+from trio_collector.config.markets import ExchangeName, Market
 from trio_collector.events import DataType, Event, FeedType
 from trio_collector.exchanges import ADAPTERS, create_adapter
 from trio_collector.exchanges.adapter import SnapshotRequest, Subscription

@@ -1,9 +1,16 @@
 """What the wire formats have in common."""
 
+import msgspec
 import pytest
 
 from trio_collector.config.markets import plain_symbol
-from trio_collector.exchanges.decoding import SymbolNames, append_path, require_utf8
+from trio_collector.exchanges.decoding import (
+    Id,
+    Milliseconds,
+    SymbolNames,
+    append_path,
+    require_utf8,
+)
 
 
 def test_a_name_is_worked_out_once() -> None:
@@ -67,3 +74,22 @@ def test_utf8_is_required() -> None:
     require_utf8("币安".encode())
     with pytest.raises(ValueError, match="utf-8"):
         require_utf8("币安".encode()[:-1])
+
+
+def test_no_path_changes_nothing() -> None:
+    """An exchange without a path is reached by its URL as it is."""
+    assert append_path("wss://host/a/", "") == "wss://host/a/"
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowest", "highest"),
+    [(Id, -1, 2**63 - 1), (Milliseconds, 1, (2**63 - 1) // 1_000)],
+    ids=["id", "milliseconds"],
+)
+def test_a_number_has_its_place_in_64_bits(kind: object, lowest: int, highest: int) -> None:
+    """Ids as they are and times as microseconds; OKX's -1 is an id, and no time is before 1970."""
+    for number in (lowest, highest):
+        assert msgspec.convert(number, kind) == number
+    for number in (lowest - 1, highest + 1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(number, kind)

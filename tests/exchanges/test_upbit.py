@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import DataType, Event, FeedType, Rejection, Topic
+from trio_collector.events import DataType, Event, FeedType, IgnoredMessage, Rejection, Topic
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.upbit import Upbit
 
@@ -125,3 +125,8 @@ def test_no_acks_are_awaited() -> None:
 def test_an_error_says_what_it_can(error: str, reason: str) -> None:
     """Name and message, where they are given."""
     assert Upbit().parse_message(f'{{"error":{error}}}'.encode()) == (Rejection(reason),)
+
+
+def test_another_status_is_no_pong() -> None:
+    """Only UP answers a ping; the rest asks nothing of us."""
+    assert Upbit().parse_message(b'{"status":"DOWN"}') == (IgnoredMessage("DOWN"),)
