@@ -167,7 +167,7 @@ async def test_whole_books_come_whatever_is_answered_first(
     archive = tmp_path / "archive"
     async with collecting(config):
         await wait_until(lambda: len(files_of(archive, "binance")) >= FILES)
-    happened = [each.kind for each in simulator.happenings]
+    happened = [each.kind for each in simulator.injected_faults]
     assert sorted(happened) == sorted(fault.kind for fault in bad)
     rows = [row for rows in files_of(archive, "binance") for row in rows]
     _book, steps = build(rows)

@@ -81,6 +81,7 @@ WAITS: dict[str, set[str]] = {
         "http.py",
         "outbox.py",
         "ports.py",
+        "rest_service.py",
     },
     "store": {"body.py", "client.py", "http.py", "local_file.py", "multipart.py", "s3.py"},
     "telemetry": {"loop_lag.py", "minute_line.py"},

@@ -68,7 +68,7 @@ def fault_alone(kind: Kind) -> Fault:
         options["for_s"] = 6.0
     elif stage in (Stage.CONNECTION, Stage.MESSAGE):
         options |= {"connection": 1, "after_s": 2.0}
-    elif stage is Stage.VENUE:
+    elif stage is Stage.EXCHANGE:
         options |= {"at_s": 4.0}
     if "for_s" in named:
         options["for_s"] = 3.0
@@ -90,7 +90,7 @@ def fault_at_random(kind: Kind, mean_s: float, messages_per_s: float, dice: rand
     options: dict[str, Any] = {"kind": kind}
     if stage in (Stage.ACCEPT, Stage.HANDSHAKE):
         options |= {"rate": 0.01}
-    elif stage is Stage.VENUE:
+    elif stage is Stage.EXCHANGE:
         options |= {"every_s": 3 * mean_s, "at_s": dice.uniform(10, 3 * mean_s)}
     elif stage is Stage.REST:
         options |= {"rate": 0.05}

@@ -297,7 +297,7 @@ def uploads_tried() -> int:
 
 def fault_lines(result: Result) -> Iterator[str]:
     """Yield how often what went wrong."""
-    courses = Counter(str(course.cut) for course in result.proxy.courses)
+    courses = Counter(str(course.cut) for course in result.proxy.plans)
     clean = courses.pop("None", 0)
     yield f"{clean + courses.total():,} connections, {courses.total():,} with a fault of the proxy:"
     yield "  " + ", ".join(f"{name} {times}" for name, times in courses.most_common())

@@ -123,7 +123,7 @@ def test_a_partial_book_has_no_time() -> None:
 
 
 def test_a_diff_follows_on_the_one_before() -> None:
-    """The ids of a diff reach from U to u, without a hole to the next."""
+    """The ids of a diff reach from U to u, without a gap to the next."""
     frame = (
         b'{"stream":"x@depth","data":{"e":"depthUpdate","E":3,"s":"X","U":157,"u":160,'
         b'"b":[],"a":[["0.1","0"]]}}'
@@ -208,3 +208,9 @@ def test_the_end_of_a_subscription_is_no_ack(frame: bytes, said: Control) -> Non
 def test_both_forms_of_errors_are_rejections(frame: bytes) -> None:
     """The documents print errors flat, clients report them nested."""
     assert Binance().parse_message(frame) == (Rejection("code 2: bad", "4"),)
+
+
+def test_an_error_without_a_text_is_one() -> None:
+    """Its code is enough."""
+    assert Binance().parse_message(b'{"code":2}') == (Rejection("code 2: "),)
+    assert Binance().parse_message(b'{"error":{"code":2},"id":4}') == (Rejection("code 2: ", "4"),)

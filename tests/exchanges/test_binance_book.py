@@ -32,7 +32,7 @@ def test_symbol_is_quoted() -> None:
     assert url.isascii()
 
 
-def test_a_book_starts_its_stream_afresh() -> None:
+def test_a_book_is_a_reset_of_its_stream() -> None:
     """It has reached its id, follows on nothing, and carries no time."""
     expected = Event(
         "btcusdt", DataType.ORDERBOOK, "160", None, previous_id=None, last_id=160, is_reset=True

@@ -124,7 +124,7 @@ def test_the_end_of_a_subscription_is_no_ack(answer: dict[str, object], kind: st
 def test_a_delta_follows_on_the_one_before(
     message: bytes, previous_id: int | None, last_id: int | None, is_reset: bool
 ) -> None:
-    """u grows by one; a snapshot or u = 1 starts afresh; level 1 repeats its u."""
+    """u grows by one; a snapshot or u = 1 is a reset; level 1 repeats its u."""
     [event] = Bybit().parse_message(message)
     assert isinstance(event, Event)
     assert (event.previous_id, event.last_id, event.is_reset) == (previous_id, last_id, is_reset)
@@ -180,3 +180,16 @@ def test_a_message_with_a_field_missing_is_unreadable(message: bytes) -> None:
     """What is needed for a row and is not there, or of another type, is not guessed."""
     with pytest.raises(UnreadableFrame):
         Bybit().parse_message(message)
+
+
+def test_a_refusal_without_a_topic_is_of_its_request() -> None:
+    """It concerns the request, or where that has no id, everything that was asked for."""
+    answer = b'{"success":false,"op":"subscribe"%s}'
+    assert Bybit().parse_message(answer % b"") == (Rejection("", is_whole_request=True),)
+    named = Rejection("no", "3", is_whole_request=True)
+    assert Bybit().parse_message(answer % b',"req_id":"3","ret_msg":"no"') == (named,)
+
+
+def test_an_answer_that_does_not_say_success_grants_nothing() -> None:
+    """Without `success` it is neither an ack nor a refusal."""
+    assert Bybit().parse_message(b'{"op":"subscribe"}') == (IgnoredMessage("subscribe"),)

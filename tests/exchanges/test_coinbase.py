@@ -14,6 +14,7 @@ from trio_collector.events import (
     Event,
     FeedType,
     Heartbeat,
+    Rejection,
     Topic,
 )
 from trio_collector.exchanges.adapter import Subscription
@@ -135,6 +136,8 @@ def test_an_alias_is_not_asked_for_twice() -> None:
         ("2026-11-01T10:00:00.9999996Z", TIME_US + 1_000_000),
         ("2026-11-01T12:00:00+02:00", TIME_US),
         ("0001-01-01T00:00:00Z", None),
+        ("1970-12-31T23:59:59Z", None),
+        ("1971-01-01T00:00:00Z", 31_536_000_000_000),
         ("9999-12-31T23:59:59-23:59", 253_402_387_139_000_000),
     ],
 )
@@ -164,7 +167,7 @@ def test_trades_follow_on_those_before_for_each_product() -> None:
 
 
 def test_past_trades_go_on_from_what_is_known() -> None:
-    """A snapshot of past trades overlaps with what came before the reconnect, or shows the hole."""
+    """A snapshot of past trades overlaps with what came before the reconnect, or shows the gap."""
     past = trades("snapshot", ("A", 7), ("A", 6), ("A", 5))
     [_, event] = Coinbase().parse_message(frame("market_trades", [past]))
     assert isinstance(event, Event)
@@ -220,3 +223,37 @@ def test_url_is_the_base_url() -> None:
     """There is no path to append."""
     assert Coinbase().websocket_url() == "wss://advanced-trade-ws.coinbase.com"
     assert Coinbase("ws://127.0.0.1:1/x").websocket_url() == "ws://127.0.0.1:1/x"
+
+
+def test_a_book_without_a_number_is_unreadable() -> None:
+    """The number of the frame is the only id that a book has."""
+    message = json.loads(frame("l2_data", [{"type": "update", "product_id": "A", "updates": []}]))
+    del message["sequence_num"]
+    with pytest.raises(UnreadableFrame, match="without sequence_num"):
+        Coinbase().parse_message(json.dumps(message).encode())
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"message": "m", "reason": "r"}, "m: r"),
+        ({"message": "m"}, "m"),
+        ({"reason": "r"}, "r"),
+        ({}, ""),
+    ],
+)
+def test_an_error_says_what_it_can(more: dict[str, str], reason: str) -> None:
+    """Message and reason, where they are given."""
+    found = Coinbase().parse_message(json.dumps({"type": "error", **more}).encode())
+    assert found == (Rejection(reason),)
+
+
+def test_a_frame_without_a_number_is_not_counted() -> None:
+    """It says what it says; no place among the frames is made up."""
+    found = Coinbase().parse_message(b'{"channel":"heartbeats","events":[]}')
+    assert found == (Heartbeat(),)
+
+
+def test_an_ack_of_nothing_grants_nothing() -> None:
+    """An entry may list no subscriptions at all."""
+    assert Coinbase().parse_message(frame("subscriptions", [{}]))[1:] == (Ack(),)

@@ -1,5 +1,7 @@
 """What every adapter promises, tried on the own captures and on anything else.
 
+`sixth_exchange.py` keeps the same promises with a file of its own and nothing else.
+
 `captures/<exchange>/<name>.jsonl` holds messages, one on a line, written for these tests in the
 forms that the exchanges send; the lines of `<name>.expected` say what they mean.
 """
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.exchanges.sixth_exchange import SixthExchange
 from trio_collector.config.markets import Market
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import Control, DataType, Event, FeedType, Parsed, Topic
@@ -29,7 +32,9 @@ SYMBOLS = {
     "upbit": "KRW-XRP",
     "okx": "TON-USDT",
     "bybit": "SUIUSDT",
+    SixthExchange.name: "SOL/USD",
 }
+NAMES = [*ADAPTERS, SixthExchange.name]
 # The feed ends a session after 30 s without a frame (message_timeout_secs).
 SILENCE_S = 30.0
 
@@ -61,10 +66,11 @@ def read_captures() -> list[Capture]:
     ]
 
 
-def adapter_of(exchange: str) -> Adapter:
-    return create_adapter(
-        msgspec.convert({"exchange": exchange, "symbols": [SYMBOLS[exchange]]}, Market)
-    )
+def adapter_of(exchange: str, base_url: str | None = None) -> Adapter:
+    market = Market(exchange="okx", symbols=(SYMBOLS[exchange],), base_url=base_url)
+    if exchange == SixthExchange.name:
+        return SixthExchange.from_market(market, None)
+    return create_adapter(msgspec.structs.replace(market, exchange=exchange))
 
 
 def describe(parsed: Parsed) -> str:
@@ -83,14 +89,14 @@ def _describe(item: Event | Control) -> str:
 
 ALL = read_captures()
 OBJECTS = [capture for capture in ALL if capture.frame.startswith(b"{")]
-ADAPTER = {name: adapter_of(name) for name in ADAPTERS}
+ADAPTER = {name: adapter_of(name) for name in NAMES}
 each_capture = pytest.mark.parametrize("capture", ALL, ids=lambda capture: capture.name)
-each_exchange = pytest.mark.parametrize("exchange", ADAPTERS)
+each_exchange = pytest.mark.parametrize("exchange", NAMES)
 
 
 def test_every_exchange_has_captures() -> None:
     """No adapter escapes these tests."""
-    assert {capture.exchange for capture in ALL} == set(ADAPTERS)
+    assert {capture.exchange for capture in ALL} == set(NAMES)
 
 
 @each_capture
@@ -203,7 +209,7 @@ documents = st.recursive(
 )
 
 
-@given(st.sampled_from(list(ADAPTERS)), st.binary(max_size=80))
+@given(st.sampled_from(NAMES), st.binary(max_size=80))
 def test_any_bytes_parse_or_are_unreadable(
     require_sound: Check, exchange: str, frame: bytes
 ) -> None:
@@ -211,7 +217,7 @@ def test_any_bytes_parse_or_are_unreadable(
     parse_or_unreadable(exchange, frame, require_sound)
 
 
-@given(st.sampled_from(list(ADAPTERS)), documents)
+@given(st.sampled_from(NAMES), documents)
 def test_any_json_parses_or_is_unreadable(
     require_sound: Check, exchange: str, document: Any
 ) -> None:
@@ -343,14 +349,12 @@ def test_keepalive_beats_the_watchdog(exchange: str) -> None:
 def test_base_url_is_honoured(exchange: str) -> None:
     """A host alone is enough, and a whole URL stays as it is."""
     bare = f"ws://127.0.0.1:9000/{exchange}"
-    market = msgspec.convert({"exchange": exchange, "symbols": ["X"], "base_url": bare}, Market)
-    url = create_adapter(market).websocket_url()
+    url = adapter_of(exchange, bare).websocket_url()
     assert url.startswith(bare)
-    again = msgspec.structs.replace(market, base_url=url)
-    assert create_adapter(again).websocket_url() == url
-    assert create_adapter(again).websocket_url(line=1) == url
-    slashed = msgspec.structs.replace(market, base_url=bare + "/")
-    assert create_adapter(slashed).websocket_url().rstrip("/") == url
+    again = adapter_of(exchange, url)
+    assert again.websocket_url() == url
+    assert again.websocket_url(line=1) == url
+    assert adapter_of(exchange, bare + "/").websocket_url().rstrip("/") == url
 
 
 @each_exchange

@@ -54,7 +54,7 @@ BOTH, NONE = {DataType.ORDERBOOK, DataType.TRADE}, set[DataType]()
 
 
 @pytest.mark.parametrize(
-    ("market", "same_ids", "has_delta_books"),
+    ("market", "global_ids", "has_incremental_books"),
     [
         (Market(exchange="binance", symbols=("X",)), BOTH, False),
         (Market(exchange="binance", symbols=("X",), orderbook="diff"), BOTH, True),

@@ -1,9 +1,16 @@
 """What the wire formats have in common."""
 
+import msgspec
 import pytest
 
 from trio_collector.config.markets import plain_symbol
-from trio_collector.exchanges.decoding import SymbolNames, append_path, require_utf8
+from trio_collector.exchanges.decoding import (
+    Id,
+    Milliseconds,
+    SymbolNames,
+    append_path,
+    require_utf8,
+)
 
 
 def test_a_name_is_worked_out_once() -> None:
@@ -15,7 +22,8 @@ def test_a_name_is_worked_out_once() -> None:
         return plain_symbol(symbol)
 
     names = SymbolNames(rule)
-    assert [names["BTC-USD"], names["BTC-USD"], names["btc/usd"]] == ["btcusd"] * 3
+    spellings = ["BTC-USD", "BTC-USD", "btc/usd", "BTC-USD"]
+    assert [names[each] for each in spellings] == ["btcusd"] * 4
     assert asked == ["BTC-USD", "btc/usd"]
 
 
@@ -35,6 +43,7 @@ def test_a_symbol_that_is_no_folder_is_no_symbol(symbol: str) -> None:
         names[symbol]
     assert not names
     assert names["x" * 100 + ".inverse"]
+    assert names["x" * 150] == "x" * 150
 
 
 def test_names_are_bounded() -> None:
@@ -42,7 +51,7 @@ def test_names_are_bounded() -> None:
     names = SymbolNames(plain_symbol)
     for number in range(50_000):
         names[f"X{number}"]
-    assert len(names) <= 20_000
+        assert len(names) <= 20_000
     assert names["X49999"] == "x49999"
 
 
@@ -52,6 +61,7 @@ def test_names_are_bounded() -> None:
         ("wss://host", "wss://host/a/b"),
         ("wss://host/", "wss://host/a/b"),
         ("wss://host:1/prefix", "wss://host:1/prefix/a/b"),
+        ("wss://host.xyz", "wss://host.xyz/a/b"),
         ("wss://host/a/b", "wss://host/a/b"),
         ("wss://host/a/b/", "wss://host/a/b"),
     ],
@@ -67,3 +77,22 @@ def test_utf8_is_required() -> None:
     require_utf8("币安".encode())
     with pytest.raises(ValueError, match="utf-8"):
         require_utf8("币安".encode()[:-1])
+
+
+def test_no_path_changes_nothing() -> None:
+    """An exchange without a path is reached by its URL as it is."""
+    assert append_path("wss://host/a/", "") == "wss://host/a/"
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowest", "highest"),
+    [(Id, -1, 2**63 - 1), (Milliseconds, 1, (2**63 - 1) // 1_000)],
+    ids=["id", "milliseconds"],
+)
+def test_a_number_has_its_place_in_64_bits(kind: object, lowest: int, highest: int) -> None:
+    """Ids as they are and times as microseconds; OKX's -1 is an id, and no time is before 1970."""
+    for number in (lowest, highest):
+        assert msgspec.convert(number, kind) == number
+    for number in (lowest - 1, highest + 1):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(number, kind)

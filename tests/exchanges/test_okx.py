@@ -169,6 +169,8 @@ def test_pong_is_a_bare_text() -> None:
         frame("trades", {"instId": "A-B", "ts": "7"}),
         frame("trades", {"instId": "A-B", "tradeId": "5"}),
         frame("trades", trade("five")),
+        frame("trades", trade("5"), {"instId": "A-B", "ts": "7"}),
+        frame("trades", {"instId": "A-B", "ts": "7"}, trade("5")),
         b'{"arg":{"channel":"trades"},"data":[{"tradeId":"5","ts":"7"}]}',
         b'{"event":"subscribe"}',
         b'{"arg":{"channel":"books","instId":"A"}}',
@@ -180,3 +182,21 @@ def test_a_message_with_a_field_missing_is_unreadable(message: bytes) -> None:
     """What is needed for a row and is not there, or of another type, is not guessed."""
     with pytest.raises(UnreadableFrame):
         Okx().parse_message(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b'{"event":"error","code":"60012","msg":"m"}', "code 60012: m"),
+        (b'{"event":"error","code":"60012"}', "code 60012: "),
+        (b'{"event":"error","msg":"m"}', "code : m"),
+        (
+            b'{"event":"channel-conn-count-error","channel":"books"}',
+            "too many connections with channel books",
+        ),
+        (b'{"event":"channel-conn-count-error"}', "too many connections with channel "),
+    ],
+)
+def test_a_refusal_says_what_it_can(message: bytes, reason: str) -> None:
+    """A text that is left out is empty; nothing is made up."""
+    assert Okx().parse_message(message) == (Rejection(reason),)

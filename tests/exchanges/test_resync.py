@@ -1,4 +1,4 @@
-"""Beginning a book afresh and receiving it twice, in conversation with the simulator's venues."""
+"""Resubscribing a book and receiving it twice, in conversation with the simulator's exchanges."""
 
 import urllib.parse
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from trio_collector.simulator.net.rest import answer_get
 from trio_collector.simulator.record import SentRecord
 
 FAST = Simulation(books_per_s=100, trades_per_s=50)
-VENUES: dict[str, tuple[str, str]] = {
+EXCHANGES: dict[str, tuple[str, str]] = {
     "binance": ("/binance/stream", "BTCUSDT"),
     "coinbase": ("/coinbase", "BTC-USD"),
     "upbit": ("/upbit/websocket/v1", "KRW-BTC"),
@@ -53,12 +53,12 @@ def books(events: Iterable[Event]) -> list[Event]:
 @pytest.mark.parametrize(
     "adapter", [Binance(), Okx(), Bybit(), Coinbase()], ids=lambda each: each.name
 )
-def test_a_book_is_begun_afresh(adapter: Adapter) -> None:
-    """Ended and asked for again it comes, as a snapshot where it is of changes.
+def test_resubscribing_brings_a_new_book(adapter: Adapter) -> None:
+    """Unsubscribed and subscribed again it comes, as a snapshot where books are incremental.
 
-    Nothing that is said on the way could be mistaken.
+    No answer on the way can be mistaken for another one.
     """
-    target, symbol = VENUES[adapter.name]
+    target, symbol = EXCHANGES[adapter.name]
     conversation = Conversation(target, FAST)
     wanted = [Subscription(symbol, feed) for feed in FeedType]
     book = wanted[:1]
@@ -87,7 +87,7 @@ def test_a_book_is_begun_afresh(adapter: Adapter) -> None:
 
 
 def test_diffs_are_spliced_onto_a_book_by_http() -> None:
-    """A diff that follows on the book is among those that came meanwhile, without a hole."""
+    """A diff that follows on the book is among those that came meanwhile, without a gap."""
     conversation = Conversation("/binance/stream", FAST)
     adapter = Binance("ws://x/binance", orderbook="diff", rest_url="http://x/binance")
     wanted = [Subscription("BTCUSDT", FeedType.ORDERBOOK)]
@@ -123,7 +123,7 @@ def test_diffs_are_spliced_onto_a_book_by_http() -> None:
 )
 def test_ids_that_are_alike_name_one_message(adapter: Adapter) -> None:
     """Two connections bring the same bytes under the same ids, where the adapter relies on it."""
-    target, symbol = VENUES[adapter.name]
+    target, symbol = EXCHANGES[adapter.name]
     one = Conversation(target, FAST)
     two = Conversation(target, exchange=one.exchange)
     wanted = [Subscription(symbol, feed) for feed in FeedType]
@@ -143,4 +143,4 @@ def test_ids_that_are_alike_name_one_message(adapter: Adapter) -> None:
 
 def test_every_exchange_is_here() -> None:
     """No adapter escapes these tests."""
-    assert set(VENUES) == set(ADAPTERS)
+    assert set(EXCHANGES) == set(ADAPTERS)

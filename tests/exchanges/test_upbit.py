@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from trio_collector.errors import UnreadableFrame
-from trio_collector.events import DataType, Event, FeedType, Rejection, Topic
+from trio_collector.events import DataType, Event, FeedType, IgnoredMessage, Rejection, Topic
 from trio_collector.exchanges.adapter import Subscription
 from trio_collector.exchanges.upbit import Upbit
 
@@ -116,3 +116,17 @@ def test_a_message_with_a_field_missing_is_unreadable(frame: bytes) -> None:
 def test_no_acks_are_awaited() -> None:
     """Upbit says nothing to a request."""
     assert not Upbit.sends_acks
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [("{}", ": "), ('{"name":"N"}', "N: "), ('{"message":"m"}', ": m")],
+)
+def test_an_error_says_what_it_can(error: str, reason: str) -> None:
+    """Name and message, where they are given."""
+    assert Upbit().parse_message(f'{{"error":{error}}}'.encode()) == (Rejection(reason),)
+
+
+def test_another_status_is_no_pong() -> None:
+    """Only UP answers a ping; the rest asks nothing of us."""
+    assert Upbit().parse_message(b'{"status":"DOWN"}') == (IgnoredMessage("DOWN"),)

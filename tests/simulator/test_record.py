@@ -51,7 +51,7 @@ def test_a_payload_that_breaks_the_file_is_refused(tmp_path: Path, payload: byte
 PLAIN = Frame(b"plain", (BOOK,), ids=(1, 2))
 
 
-def test_fates_are_told_apart() -> None:
+def test_fates_are_distinguished() -> None:
     """What a client could read is a frame; everything has its entry, in order, with its ids."""
     sent = SentRecord(is_recording=True)
     both = Frame(b"both", (BOOK, OTHER), ids=(5, 5))
@@ -110,6 +110,9 @@ def test_entries_are_kept_in_a_file(tmp_path: Path) -> None:
 def test_visits_are_numbered() -> None:
     """A connection has one number in the record and another one at its exchange."""
     sent = SentRecord()
-    first, second = sent.open_visit("okx", "/okx", 4, 1.5), sent.open_visit("upbit", "/u", 1, 2.5)
+    first, second = (
+        sent.open_connection("okx", "/okx", 4, 1.5),
+        sent.open_connection("upbit", "/u", 1, 2.5),
+    )
     assert [first.id, second.id] == [1, 2]
-    assert sent.visits == [first, second]
+    assert sent.connections == [first, second]

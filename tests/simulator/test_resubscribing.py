@@ -55,7 +55,7 @@ class Talk:
 
 @pytest.mark.parametrize("exchange", ["coinbase", "okx", "bybit"])
 def test_one_book_begins_afresh(exchange: str) -> None:
-    """It stops, is granted again and begins with a snapshot; its neighbours go on without a hole."""
+    """It stops, is granted again and begins with a snapshot; its neighbours go on without a gap."""
     talk = Talk(exchange)
     first, second = talk.symbols[:2]
     talk.subscribe([Subscription(each, feed) for each in (first, second) for feed in FeedType], 1)
@@ -125,7 +125,7 @@ def test_binance_acks_both_and_goes_on() -> None:
 
 @pytest.mark.parametrize("exchange", ["binance", "upbit", "okx", "bybit"])
 def test_two_connections_hear_the_same(exchange: str) -> None:
-    """Ids and bytes are the venue's; a second connection, whenever it came, gets the same."""
+    """Ids and bytes are the exchange's; a second connection, whenever it came, gets the same."""
     talk = Talk(exchange)
     other = Conversation(talk.conversation.dialect.target, exchange=talk.conversation.exchange)
     wanted = [Subscription(symbol, feed) for symbol in talk.symbols[:2] for feed in FeedType]

@@ -127,7 +127,7 @@ async def test_the_record_is_what_a_client_received(
 
 
 async def test_connections_share_markets_and_go_on_after_a_pause(start: Start) -> None:
-    """Two clients of a venue see the same books; resuming leaves no hole in the ids."""
+    """Two clients of an exchange see the same books; resuming leaves no gap in the ids."""
     simulator = await start(FAST)
     async with open_client(simulator, "okx") as first, open_client(simulator, "okx") as second:
         before = await receive_data(first, 20)
@@ -318,7 +318,7 @@ async def test_a_message_without_end_is_refused(start: Start) -> None:
     assert received.endswith(b"\x88\x02" + (1009).to_bytes(2, "big"))
 
 
-async def test_a_venue_that_is_not_simulated_is_not_there(start: Start) -> None:
+async def test_an_exchange_that_is_not_simulated_is_not_there(start: Start) -> None:
     """Only the exchanges of the settings can be connected to."""
     simulator = await start(Simulation(exchanges={"okx": ("BTC-USDT",)}))
     async with await trio.open_tcp_stream("127.0.0.1", simulator.port) as stream:
@@ -352,7 +352,7 @@ async def test_a_port_can_be_chosen_and_is_free_afterwards(nursery: trio.Nursery
 
 @pytest.mark.parametrize("is_tls", [False, True])
 async def test_a_simulator_describes_itself(start: Start, is_tls: bool) -> None:
-    """Port, base URLs and certificate are told as JSON, to a test in another process."""
+    """Port, base URLs and certificate go as JSON to a test in another process."""
     simulator = await start(Simulation(is_tls=is_tls))
     told = json.loads(json.dumps(simulator.describe()))
     scheme = "wss" if is_tls else "ws"
@@ -361,7 +361,7 @@ async def test_a_simulator_describes_itself(start: Start, is_tls: bool) -> None:
     assert told["ca_pem"].startswith("-----BEGIN CERTIFICATE-----") == is_tls
 
 
-def test_symbols_of_the_default_venues_are_plain_pairs() -> None:
+def test_symbols_of_the_default_exchanges_are_plain_pairs() -> None:
     """The record's keys are the names under which the collector keeps rows."""
     symbols = {plain_symbol(name) for names in Simulation().exchanges.values() for name in names}
     assert symbols == {"btcusdt", "ethusdt", "btcusd", "ethusd", "krwbtc", "krweth"}

@@ -1,7 +1,7 @@
-"""A proxy that cuts connections: it stands between a client and a real server that behaves.
+"""A proxy that cuts connections between a client and a real server without faults.
 
-What it forwards it does not understand. Each connection has a course that the dice of a seed chose:
-nothing happens to it, or one fault does, after so many bytes in the one direction or the other.
+It forwards bytes without reading them. The dice of a seed draw a plan for each connection: no fault,
+or one fault after so many bytes in one direction.
 """
 
 import enum
@@ -21,7 +21,7 @@ CHUNK_BYTES = 65_536
 
 
 class Cut(enum.StrEnum):
-    """What befalls a connection."""
+    """The fault of a connection."""
 
     REFUSED = "refused"  # ends as soon as it is accepted
     CUT_REQUEST = "cut_request"  # ends after some bytes from the client
@@ -30,11 +30,11 @@ class Cut(enum.StrEnum):
     LOST_REPLY = "lost_reply"  # ends when the server answers
     CUT_REPLY = "cut_reply"  # ends after some bytes from the server
     DRIP = "drip"  # the server's bytes come one by one
-    DELAY = "delay"  # whatever comes, comes late; nothing is lost
+    DELAY = "delay"  # everything is forwarded late; nothing is lost
 
 
 class CutScript(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of the connections fail (`rate`), and by what; a seed makes the same courses."""
+    """How many of the connections fail (`rate`), and by what; the same seed draws the same plans."""
 
     rate: float = 0.0
     kinds: tuple[Cut, ...] = tuple(Cut)
@@ -46,8 +46,8 @@ class CutScript(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: float = math.inf  # then the connection ends
 
 
-class Course(msgspec.Struct, frozen=True):
-    """The life of one connection: its fault, and how much goes through before."""
+class CutPlan(msgspec.Struct, frozen=True):
+    """The fault of one connection, and how much is forwarded before it."""
 
     cut: Cut | None = None
     request_bytes: float = math.inf
@@ -56,32 +56,32 @@ class Course(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
 
 
-def draw_course(script: CutScript, dice: random.Random) -> Course:
-    """Return the course of the next connection."""
+def draw_plan(script: CutScript, dice: random.Random) -> CutPlan:
+    """Return the plan of the next connection."""
     if dice.random() >= script.rate:
-        return Course()
+        return CutPlan()
     cut = dice.choice(script.kinds)
     match cut:
         case Cut.CUT_REQUEST | Cut.RESET_REQUEST | Cut.STALL:
-            return Course(cut, request_bytes=dice.randrange(script.request_bytes))
+            return CutPlan(cut, request_bytes=dice.randrange(script.request_bytes))
         case Cut.LOST_REPLY:
-            return Course(cut, reply_bytes=0)
+            return CutPlan(cut, reply_bytes=0)
         case Cut.CUT_REPLY:
-            return Course(cut, reply_bytes=dice.randrange(1, script.reply_bytes))
+            return CutPlan(cut, reply_bytes=dice.randrange(1, script.reply_bytes))
         case Cut.DRIP:
-            return Course(cut, drip_s=script.drip_s)
+            return CutPlan(cut, drip_s=script.drip_s)
         case Cut.DELAY:
-            return Course(cut, delay_s=script.delay_s)
+            return CutPlan(cut, delay_s=script.delay_s)
         case Cut.REFUSED:
-            return Course(cut)
+            return CutPlan(cut)
 
 
 class Proxy:
-    """A running proxy; `courses` holds that of every connection so far."""
+    """A running proxy; `plans` has one for every connection so far."""
 
     def __init__(self, target: tuple[str, int], script: CutScript) -> None:
         self.port = 0
-        self.courses: list[Course] = []
+        self.plans: list[CutPlan] = []
         self._target = target
         self.set_script(script)
 
@@ -92,18 +92,18 @@ class Proxy:
     @property
     def faults(self) -> int:
         """How many connections had a fault so far."""
-        return sum(course.cut is not None for course in self.courses)
+        return sum(plan.cut is not None for plan in self.plans)
 
     def set_script(self, script: CutScript) -> None:
-        """Let `script` say what becomes of the connections that are still to come."""
+        """Draw the plans of new connections from `script`."""
         self._script = script
         self._dice = random.Random(script.seed)
 
     async def serve_client(self, client: trio.SocketStream) -> None:
         """Forward one connection, which the caller closes."""
-        course = draw_course(self._script, self._dice)
-        self.courses.append(course)
-        if course.cut is Cut.REFUSED:
+        plan = draw_plan(self._script, self._dice)
+        self.plans.append(plan)
+        if plan.cut is Cut.REFUSED:
             return
         try:
             server = await trio.open_tcp_stream(*self._target)
@@ -111,10 +111,10 @@ class Proxy:
             log.info("no server behind the proxy", error=str(exc))
             return
         async with server, trio.open_nursery() as nursery:
-            nursery.start_soon(self._forward, nursery.cancel_scope, client, server, course)
-            await _pump(server, client, course.reply_bytes, course)
+            nursery.start_soon(self._forward, nursery.cancel_scope, client, server, plan)
+            await _pump(server, client, plan.reply_bytes, plan)
             nursery.cancel_scope.cancel()
-        if course.cut is Cut.RESET_REQUEST:
+        if plan.cut is Cut.RESET_REQUEST:
             set_reset(client)
 
     async def _forward(
@@ -122,25 +122,25 @@ class Proxy:
         connection: trio.CancelScope,
         client: trio.SocketStream,
         server: trio.SocketStream,
-        course: Course,
+        plan: CutPlan,
     ) -> None:
         """Forward what the client sends; the connection ends with this."""
-        is_cut = await _pump(client, server, course.request_bytes, Course(delay_s=course.delay_s))
-        if is_cut and course.cut is Cut.STALL:
+        is_cut = await _pump(client, server, plan.request_bytes, CutPlan(delay_s=plan.delay_s))
+        if is_cut and plan.cut is Cut.STALL:
             await trio.sleep(self._script.stall_s)
         connection.cancel()
 
 
 async def _pump(
-    source: trio.SocketStream, sink: trio.SocketStream, limit_bytes: float, course: Course
+    source: trio.SocketStream, sink: trio.SocketStream, limit_bytes: float, plan: CutPlan
 ) -> bool:
     """Forward up to `limit_bytes`; True if that was the end, False if one of the two left."""
     forwarded = 0
     try:
         while chunk := await source.receive_some(CHUNK_BYTES):
             part = bytes(chunk[: int(min(limit_bytes - forwarded, len(chunk)))])
-            await trio.sleep(course.delay_s)
-            await _send(sink, part, course.drip_s)
+            await trio.sleep(plan.delay_s)
+            await _send(sink, part, plan.drip_s)
             forwarded += len(part)
             if forwarded >= limit_bytes:
                 return True

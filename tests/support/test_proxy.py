@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tests.support.proxy import Cut, CutScript, Proxy, draw_course, serve_proxy
+from tests.support.proxy import Cut, CutScript, Proxy, draw_plan, serve_proxy
 
 REPLY = b"pong" * 25
 REQUEST = b"ping" * 25_000
@@ -67,7 +67,7 @@ async def test_cut(cut: Cut, start_proxy: Callable[..., Awaitable[Proxy]]) -> No
         assert cut is not Cut.CUT_REPLY
     proxy.set_script(CutScript())
     assert await ask(proxy) == REPLY
-    assert [course.cut for course in proxy.courses] == [cut, None]
+    assert [plan.cut for plan in proxy.plans] == [cut, None]
     assert proxy.faults == 1
 
 
@@ -83,12 +83,10 @@ async def test_stall(start_proxy: Callable[..., Awaitable[Proxy]]) -> None:
 
 
 def test_courses() -> None:
-    """The same seed makes the same courses, and as many faults as asked for."""
+    """The same seed makes the same plans, and as many faults as asked for."""
     script = CutScript(rate=0.6)
-    courses = [
-        [draw_course(script, dice) for _ in range(1000)] for dice in map(random.Random, (3, 3))
-    ]
-    assert courses[0] == courses[1]
-    faults = [course.cut for course in courses[0] if course.cut is not None]
+    plans = [[draw_plan(script, dice) for _ in range(1000)] for dice in map(random.Random, (3, 3))]
+    assert plans[0] == plans[1]
+    faults = [plan.cut for plan in plans[0] if plan.cut is not None]
     assert 550 < len(faults) < 650
     assert set(faults) == set(Cut)

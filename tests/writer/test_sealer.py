@@ -117,7 +117,7 @@ async def test_a_journal_of_this_process(scene_on: OpenScene, journal: bytes) ->
     assert since(before) == (9, 1, 1, 0)
     assert len(scene.wakeups) == 1
     assert scene.rows() == []
-    assert scene.state == DiskState()
+    assert scene.state == DiskState(rows_sealed=9, files_sealed=1)
     assert scene.exists(SEALED)
 
 

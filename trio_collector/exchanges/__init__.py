@@ -1,52 +1,34 @@
-"""What the five exchanges say and want to be told: pure, one file each.
+"""What the exchanges say and want to be told: pure, one file each.
 
-An exchange is added by a file like the others and a line in `ADAPTERS` and `create_adapter`.
+    adapter          what the feed sees of an exchange
+      exchange       what all of them do alike
+        binance …    one exchange each: facts, messages, parsing
+    decoding         numbers, names of rows, UTF-8, URLs
+    binance_book     books of Binance by HTTP
+    coinbase_jwt     tokens from a key of Coinbase
+
+The feed uses `adapter` alone; `app` creates adapters with `create_adapter`, and reads the key of
+Coinbase. An exchange is added by a file like the others and its class in `ADAPTERS`.
 """
-
-from collections.abc import Callable
-from typing import assert_never
 
 from trio_collector.config.markets import Market
 from trio_collector.exchanges.adapter import Adapter
-from trio_collector.exchanges.binance import DEFAULT_DEPTH, Binance
-from trio_collector.exchanges.binance_book import DEFAULT_SNAPSHOT_DEPTH
+from trio_collector.exchanges.binance import Binance
 from trio_collector.exchanges.bybit import Bybit
 from trio_collector.exchanges.coinbase import Coinbase
-from trio_collector.exchanges.okx import DEFAULT_BOOK_CHANNEL, Okx
-from trio_collector.exchanges.upbit import DEFAULT_UNITS, Upbit
+from trio_collector.exchanges.exchange import Exchange, Token
+from trio_collector.exchanges.okx import Okx
+from trio_collector.exchanges.upbit import Upbit
 
 # In the order in which they are listed anywhere.
-ADAPTERS: dict[str, type[Adapter]] = {
-    "binance": Binance,
-    "coinbase": Coinbase,
-    "upbit": Upbit,
-    "okx": Okx,
-    "bybit": Bybit,
+ADAPTERS: dict[str, type[Exchange]] = {
+    each.name: each for each in (Binance, Coinbase, Upbit, Okx, Bybit)
 }
 
 
-def create_adapter(market: Market, *, coinbase_token: Callable[[], str] | None = None) -> Adapter:
+def create_adapter(market: Market, *, coinbase_token: Token | None = None) -> Adapter:
     """Return the adapter for `market`, with its base_url and options.
 
     `coinbase_token` makes a fresh JWT for a request; None where there is no key.
     """
-    url = market.base_url
-    match market.exchange:
-        case "binance":
-            return Binance(
-                url,
-                market.depth or DEFAULT_DEPTH,
-                orderbook=market.orderbook or "partial",
-                snapshot_depth=market.snapshot_depth or DEFAULT_SNAPSHOT_DEPTH,
-                rest_url=market.rest_url,
-            )
-        case "coinbase":
-            return Coinbase(url, coinbase_token)
-        case "upbit":
-            return Upbit(url, market.units or DEFAULT_UNITS)
-        case "okx":
-            return Okx(url, market.book_channel or DEFAULT_BOOK_CHANNEL)
-        case "bybit":
-            return Bybit(url, market.category)
-        case _:
-            assert_never(market.exchange)
+    return ADAPTERS[market.exchange].from_market(market, coinbase_token)

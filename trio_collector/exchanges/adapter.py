@@ -8,7 +8,6 @@ so that one adapter serves every connection of its market.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from trio_collector.errors import UnreadableFrame
 from trio_collector.events import DATA_TYPE_OF, DataType, Event, FeedType, Parsed, Topic
 
 
@@ -60,10 +59,10 @@ class Limits(NamedTuple):
     connects: tuple[Rate, ...]
     topics_per_connection: int
     requests: Rate | None = None  # messages from us, on one connection
-    first_request_s: float | None = None  # the first subscribe has to come within
     rest_weight: Rate | None = None  # of HTTP requests, all together
     connections: int | None = None  # open at the same time, to one URL
     requests_together: Rate | None = None  # messages from us, on all connections
+    topics_per_request: int | None = None  # None: all of them in one
 
 
 class Adapter(Protocol):
@@ -77,9 +76,7 @@ class Adapter(Protocol):
     max_session_s: float | None  # the exchange ends every connection at this age
     fallback_url: str | None  # a base_url that may work where this one is blocked
     global_ids: frozenset[DataType]  # data types whose sequence ids are alike on every connection
-    has_incremental_books: (
-        bool  # a book is a snapshot and changes to it, so that a file needs the former
-    )
+    has_incremental_books: bool  # a book comes as a snapshot and changes to it; a file needs both
     known_fields: frozenset[str]  # the names of all fields that messages of data are known to have
 
     def normalize_symbol(self, symbol: str) -> str:
@@ -89,7 +86,7 @@ class Adapter(Protocol):
     def websocket_url(self, line: int = 0) -> str:
         """Return the URL to connect to; follows `base_url`.
 
-        Without one, leg 1 goes to another address than leg 0 where the exchange has two.
+        Without one, line 1 goes to another address than line 0 where the exchange has two.
         """
         ...
 
@@ -102,10 +99,10 @@ class Adapter(Protocol):
     def build_unsubscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
     ) -> list[SubscribeRequest]:
-        """Return what ends `subscriptions`, so that each can be asked for again on its own.
+        """Return what unsubscribes `subscriptions`, so that each can be subscribed again.
 
-        Its requests name no topics, for none is being asked for. Empty where the exchange has no
-        way to begin one subscription afresh, or where that brings nothing.
+        The requests name no topics, because they ask for none. Empty where the exchange has no way
+        to unsubscribe, or where resubscribing brings nothing.
         """
         ...
 
@@ -126,18 +123,6 @@ class Adapter(Protocol):
         Raises UnreadableFrame, and nothing else, whatever the bytes are.
         """
         ...
-
-
-class NoRestSnapshots:
-    """Part of an adapter whose books need nothing that has to be asked for by HTTP."""
-
-    name: str
-
-    def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
-        return None
-
-    def parse_snapshot(self, symbol: str, body: bytes) -> Event:
-        raise UnreadableFrame(self.name, f"nobody asked for a book of {symbol!r}", body)
 
 
 def topic_of(adapter: Adapter, subscription: Subscription) -> Topic:

@@ -22,8 +22,8 @@ What shapes this file:
   and end alike everywhere is not documented; but in four of four recordings of 2021 the
   `lastUpdateId` of a book by HTTP is the `u` of a diff, so both are cut by the same clock.
 * A book by HTTP thus has the id of a diff, and is no repetition of it: it is a reset.
-* A subscription begun afresh brings no past trades and no book: to end and ask again is for one that
-  fell silent. After a gap the next partial book is whole, and diffs need another book by HTTP.
+* A new subscription brings no past trades and no book: resubscribing only helps one that fell silent.
+  After a gap the next partial book is whole, and diffs need another book by HTTP.
 * The answers to both requests are alike but for the id, which is a number: "request ID must be an
   unsigned integer". (web-socket-streams.md, "Error messages")
 * A symbol that does not exist is acked and then silent; only a deadline on the first data tells.
@@ -36,29 +36,18 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from trio_collector.config.markets import binance_rest_url, plain_symbol
+from trio_collector.config.markets import Market, binance_rest_url
 from trio_collector.errors import UnreadableFrame
 from trio_collector.events import (
     Ack,
     Control,
-    DataType,
     Event,
-    FeedType,
     GoingAway,
     IgnoredMessage,
     Parsed,
-    Rejection,
     UnknownMessage,
 )
-from trio_collector.exchanges.adapter import (
-    Keepalive,
-    Limits,
-    Rate,
-    SnapshotRequest,
-    SubscribeRequest,
-    Subscription,
-    topic_of,
-)
+from trio_collector.exchanges.adapter import Limits, Rate, SnapshotRequest, Subscription
 from trio_collector.exchanges.binance_book import (
     DEFAULT_SNAPSHOT_DEPTH,
     REST_WEIGHT,
@@ -75,15 +64,14 @@ from trio_collector.exchanges.decoding import (
     Milliseconds,
     SymbolNames,
     append_path,
-    field_names,
-    require_utf8,
 )
+from trio_collector.exchanges.exchange import Exchange, Op, Token
 
 BASE_URL = "wss://stream.binance.com:443"
 # Market data alone; works where stream.binance.com answers 451. (CHANGES.md of the Rust collector)
 ALTERNATIVE_URL = "wss://data-stream.binance.vision"
-# Of two sessions that bring the same, the second goes to the other name: what befalls the hosts or
-# the way behind one of them leaves the other alone. Ports 443 and 9443 are of the same hosts.
+# Line 1 connects to the other name, so that a failure of one host or of the way to it takes down one
+# line only. Ports 443 and 9443 belong to the same hosts.
 HOSTS = (BASE_URL, ALTERNATIVE_URL)
 DEFAULT_DEPTH = 20
 
@@ -95,8 +83,6 @@ CONNECTS = Rate(300, 300.0)
 STREAMS_PER_CONNECTION = 1024
 # Keeps a request below some 10 kB; 1024 streams take six requests, less than two seconds.
 STREAMS_PER_REQUEST = 200
-# Ids of requests that end subscriptions begin here; those of others never come so far.
-UNSUBSCRIBE_ID = 1_000_000_000
 # "A single connection is only valid for 24 hours." (ibid.)
 MAX_SESSION_S = 24 * 3600.0
 
@@ -173,29 +159,29 @@ _decode_payload = msgspec.json.Decoder(_Payload).decode
 _decode_id = msgspec.json.Decoder(Id).decode
 
 
-class Binance:
+class Binance(Exchange):
     """Binance spot, and Binance.US and Binance TR by their `base_url`."""
 
     name = "binance"
+    base_url = BASE_URL
+    book_channel = f"depth{DEFAULT_DEPTH}@100ms"
+    trades_channel = "trade"
+    has_numeric_ids = True
     limits = Limits(
         connects=(CONNECTS,),
         topics_per_connection=STREAMS_PER_CONNECTION,
+        topics_per_request=STREAMS_PER_REQUEST,
         requests=REQUESTS,
         rest_weight=REST_WEIGHT,
     )
-    # Binance pings every 20 s and the WebSocket layer answers. That is also what keeps a quiet
-    # connection within the 30 s of silence that the feed allows.
-    keepalive: Keepalive | None = None
-    contiguous_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
-    sends_acks = True
+    # No keepalive: Binance pings every 20 s and the WebSocket layer answers. That is also what
+    # keeps a quiet connection within the 30 s of silence that the feed allows.
+    contiguous_ids = frozenset({ORDERBOOK, TRADE})
+    global_ids = frozenset({ORDERBOOK, TRADE})
     max_session_s: float | None = MAX_SESSION_S
     fallback_url: str | None = ALTERNATIVE_URL
-    global_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
-    has_incremental_books: bool
     # Wrapper; trade and aggTrade; depthUpdate; partial book. (web-socket-streams.md)
-    known_fields: frozenset[str] = field_names(
-        "stream data e E s t p q T m M a f l U u b lastUpdateId bids asks"
-    )
+    fields = "stream data e E s t p q T m M a f l U u b lastUpdateId bids asks"
 
     def __init__(
         self,
@@ -206,52 +192,33 @@ class Binance:
         snapshot_depth: int = DEFAULT_SNAPSHOT_DEPTH,
         rest_url: str | None = None,
     ) -> None:
+        book = "depth@100ms" if orderbook == "diff" else f"depth{depth}@100ms"
+        super().__init__(base_url, book_channel=book)
         self.has_incremental_books = orderbook == "diff"
         self._base_url = base_url
-        self._book_stream = "depth@100ms" if self.has_incremental_books else f"depth{depth}@100ms"
         self._snapshot_depth = snapshot_depth
         self._rest_url = rest_url or binance_rest_url(base_url) or ""
         if self.has_incremental_books and not self._rest_url:
             raise ValueError(f"{base_url!r} does not tell where whole books are asked for")
-        self._names = SymbolNames(plain_symbol)
 
-    def normalize_symbol(self, symbol: str) -> str:
-        return self._names[symbol]
+    @classmethod
+    def from_market(cls, market: Market, token: Token | None) -> "Binance":
+        return cls(
+            market.base_url,
+            market.depth or DEFAULT_DEPTH,
+            orderbook=market.orderbook or "partial",
+            snapshot_depth=market.snapshot_depth or DEFAULT_SNAPSHOT_DEPTH,
+            rest_url=market.rest_url,
+        )
 
     def websocket_url(self, line: int = 0) -> str:
         url = self._base_url or HOSTS[line % len(HOSTS)]
         # The Rust collector's base_url ends with /ws, which delivers without stream names.
         return append_path(url.rstrip("/").removesuffix("/ws"), "/stream")
 
-    def build_subscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            SubscribeRequest(
-                str(request_id),
-                self._render("SUBSCRIBE", group, request_id),
-                tuple(topic_of(self, subscription) for subscription in group),
-            )
-            for request_id, group in enumerate(_groups(subscriptions), first_id)
-        ]
-
-    def build_unsubscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            SubscribeRequest(str(request_id), self._render("UNSUBSCRIBE", group, request_id), ())
-            for request_id, group in enumerate(_groups(subscriptions), UNSUBSCRIBE_ID + first_id)
-        ]
-
-    def _render(self, method: str, subscriptions: Sequence[Subscription], request_id: int) -> str:
-        names = [self._stream_name(subscription) for subscription in subscriptions]
-        return msgspec.json.encode({"method": method, "params": names, "id": request_id}).decode()
-
-    def _stream_name(self, subscription: Subscription) -> str:
-        symbol = subscription.symbol.lower()
-        if subscription.feed is FeedType.TRADES:
-            return f"{symbol}@trade"
-        return f"{symbol}@{self._book_stream}"
+    def _request(self, op: Op, group: Sequence[Subscription], request_id: str) -> object:
+        names = [f"{each.symbol.lower()}@{self._channels[each.feed]}" for each in group]
+        return {"method": op.upper(), "params": names, "id": int(request_id)}
 
     def snapshot_request(self, symbol: str) -> SnapshotRequest | None:
         if not self.has_incremental_books:
@@ -264,24 +231,26 @@ class Binance:
         except UNREADABLE as exc:
             raise UnreadableFrame(self.name, str(exc), body) from exc
 
-    def parse_message(self, frame: bytes) -> Parsed:
-        try:
-            require_utf8(frame)
-            message = _decode_frame(frame)
-            if message.data is not None:
-                return (_parse_payload(message.stream, message.data, self._names),)
-            return (_parse_control(message) or self._parse_raw(frame),)
-        except UNREADABLE as exc:
-            raise UnreadableFrame(self.name, str(exc), frame) from exc
+    def _parse(self, frame: bytes) -> Parsed:
+        message = _decode_frame(frame)
+        if message.data is not None:
+            return (_parse_payload(message.stream, message.data, self._names),)
+        return (self._parse_control(message) or self._parse_raw(frame),)
+
+    def _parse_control(self, message: _Frame) -> Control | None:
+        """Return what an answer says; None for what is not an answer."""
+        fault = message.error or _Fault(message.code, message.msg)
+        if fault.code is not None:
+            return self._refusal(message.id, f"code {fault.code}: {fault.msg}")
+        if message.result == NULL and message.id is not None:
+            is_end = self._is_unsubscribe(message.id)
+            return IgnoredMessage("unsubscribe") if is_end else Ack(str(message.id))
+        # SUBSCRIBE is answered by null alone; LIST_SUBSCRIPTIONS and GET_PROPERTY by a value.
+        return None if message.result is ABSENT else IgnoredMessage("result")
 
     def _parse_raw(self, frame: bytes) -> Event | Control:
         """Return what a message without a wrapper says, as `/ws` and shutdown notices have it."""
         return _parse_payload("", _decode_payload(frame), self._names)
-
-
-def _groups(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-    starts = range(0, len(subscriptions), STREAMS_PER_REQUEST)
-    return [subscriptions[start : start + STREAMS_PER_REQUEST] for start in starts]
 
 
 def _parse_payload(stream: str, data: _Payload, names: SymbolNames) -> Event | Control:
@@ -348,24 +317,3 @@ def _parse_foreign(stream: str, data: _Payload) -> Control:
     if data.final_update_id is not None and data.symbol:
         return UnknownMessage("bookTicker")
     raise ValueError("neither data nor an answer")
-
-
-def _parse_control(message: _Frame) -> Control | None:
-    """Return what an answer says; None for what is not an answer."""
-    fault = message.error or _Fault(message.code, message.msg)
-    is_ending = isinstance(message.id, int) and message.id >= UNSUBSCRIBE_ID
-    if fault.code is not None:
-        reason = f"code {fault.code}: {fault.msg}"
-        if is_ending:
-            return IgnoredMessage(f"unsubscribe refused, {reason}")
-        return Rejection(reason, _text(message.id))
-    if is_ending and message.result == NULL:
-        return IgnoredMessage("unsubscribe")
-    if message.result == NULL and message.id is not None:
-        return Ack(_text(message.id))
-    # SUBSCRIBE is answered by null alone; LIST_SUBSCRIPTIONS and GET_PROPERTY by a value.
-    return None if message.result is ABSENT else IgnoredMessage("result")
-
-
-def _text(request_id: int | str | None) -> str | None:
-    return None if request_id is None else str(request_id)

@@ -27,8 +27,8 @@ DEFAULT_SNAPSHOT_DEPTH = 1000
 # What a book costs, by its depth. (rest-api.md)
 WEIGHTS = {100: 5, 500: 25, 1000: 50, 5000: 250}
 
-# 6000 a minute for an IP (CHANGELOG.md, 2023-08-25). Half of it is ours: whatever else runs behind
-# the address spends of the same, and who spends too much is banned with all that is his.
+# 6000 a minute for an IP (CHANGELOG.md, 2023-08-25). We use half of it: everything else behind the
+# address spends from the same budget, and Binance bans the whole address when it is overspent.
 REST_WEIGHT = Rate(3000, 60.0)
 
 PATH = "/api/v3/depth"
@@ -62,7 +62,7 @@ def render_request(rest_url: str, symbol: str, depth: int) -> SnapshotRequest:
 
 
 def parse_book(symbol: str, body: bytes) -> Event:
-    """Return what an answer says about `symbol`; raises one of `wire.UNREADABLE`."""
+    """Return what an answer says about `symbol`; raises one of `decoding.UNREADABLE`."""
     require_utf8(body)
     book = _decode_book(body)
     if book.code is not None:

@@ -21,8 +21,8 @@ What shapes this file:
   not documented, nor whether messages of trades, which are named by their last one, are cut alike.
 * No two deltas of a topic share a `u` until the service restarts, which sends 1 each time; level 1
   repeats its `u` after 3 s without a change. No two messages of trades share an `i`.
-* A book is begun afresh by ending its subscription and asking again; while it runs, asking is
-  refused. Trades have no past: to end and ask again is for a subscription that fell silent.
+* Resubscribing, which means unsubscribing first, brings a new snapshot of a book; a subscribe to what
+  is subscribed is refused. Trades have no past: resubscribing only helps one that fell silent.
 * Keys come in any order.
 """
 
@@ -32,14 +32,12 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from trio_collector.config.markets import plain_symbol
-from trio_collector.errors import UnreadableFrame
+from trio_collector.config.markets import Market, plain_symbol
 from trio_collector.events import (
     Ack,
     Control,
     DataType,
     Event,
-    FeedType,
     IgnoredMessage,
     Parsed,
     Pong,
@@ -47,35 +45,19 @@ from trio_collector.events import (
     Topic,
     UnknownMessage,
 )
-from trio_collector.exchanges.adapter import (
-    Keepalive,
-    Limits,
-    NoRestSnapshots,
-    Rate,
-    SubscribeRequest,
-    Subscription,
-    topic_of,
-)
+from trio_collector.exchanges.adapter import Keepalive, Limits, Rate, Subscription
 from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
-    UNREADABLE,
-    UNSUBSCRIBE,
     Id,
     Milliseconds,
     SymbolNames,
     append_path,
-    field_names,
-    require_utf8,
 )
+from trio_collector.exchanges.exchange import Exchange, Op, Token
 
-BASE_URL = "wss://stream.bybit.com"
-CATEGORIES = ("spot", "linear", "inverse")
 DEFAULT_CATEGORY = "spot"
-# 50 levels every 20 ms, on spot and linear alike. (orderbook)
-BOOK_TOPIC = "orderbook.50"
-TRADES_TOPIC = "publicTrade"
 
 # "Do not frequently connect and disconnect": 500 connects in 5 minutes. (connect)
 CONNECTS = Rate(500, 300.0)
@@ -145,92 +127,66 @@ class _Frame(msgspec.Struct, gc=False):
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 
 
-class Bybit(NoRestSnapshots):
+class Bybit(Exchange):
     """One category of Bybit; that of `base_url` holds if none is given."""
 
     name = "bybit"
+    base_url = "wss://stream.bybit.com"
+    book_channel = "orderbook.50"  # every 20 ms, on spot and linear alike. (orderbook)
+    trades_channel = "publicTrade"
     limits = Limits(
         connects=(CONNECTS,),
         topics_per_connection=TOPICS_PER_CONNECTION,
+        topics_per_request=TOPICS_PER_REQUEST,
         connections=CONNECTIONS,
     )
     keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, '{"op":"ping"}')
-    contiguous_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK})
-    sends_acks = True
-    max_session_s: float | None = None
-    fallback_url: str | None = None
-    global_ids: frozenset[DataType] = frozenset()
-    has_incremental_books: bool = True
+    contiguous_ids = frozenset({ORDERBOOK})
+    has_incremental_books = True
     # Wrapper; books; trades, where `L` is that of derivatives. (orderbook, trade)
-    known_fields: frozenset[str] = field_names(
-        "topic type ts cts data s b a u seq T S v p L i BT RPI"
-    )
+    fields = "topic type ts cts data s b a u seq T S v p L i BT RPI"
 
     def __init__(self, base_url: str | None = None, category: str | None = None) -> None:
-        base = (base_url or BASE_URL).rstrip("/")
+        super().__init__(base_url)
+        base = self._url.rstrip("/")
         endpoint = _ENDPOINT.search(base)
         category = category or (endpoint[1] if endpoint else DEFAULT_CATEGORY)
         # The endpoint and the names of rows never disagree about the category.
         self._url = append_path(_ENDPOINT.sub("", base), f"/v5/public/{category}")
-        suffix = "" if category == "spot" else f".{category}"
-        self._names = SymbolNames(lambda symbol: plain_symbol(symbol) + suffix)
+        self._suffix = "" if category == "spot" else f".{category}"
 
-    def normalize_symbol(self, symbol: str) -> str:
-        return self._names[symbol]
+    @classmethod
+    def from_market(cls, market: Market, token: Token | None) -> "Bybit":
+        return cls(market.base_url, market.category)
 
-    def websocket_url(self, line: int = 0) -> str:
-        return self._url
+    def _row_name(self, symbol: str) -> str:
+        return plain_symbol(symbol) + self._suffix
 
-    def build_subscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            _request("subscribe", group, request_id=str(number), topics=self._topics(group))
-            for number, group in enumerate(_groups(subscriptions), first_id)
-        ]
+    def _request(self, op: Op, group: Sequence[Subscription], request_id: str) -> object:
+        names = [f"{self._channels[each.feed]}.{each.symbol.upper()}" for each in group]
+        return {"req_id": request_id, "op": op, "args": names}
 
-    def build_unsubscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            _request("unsubscribe", group, request_id=f"{UNSUBSCRIBE}{number}")
-            for number, group in enumerate(_groups(subscriptions), first_id)
-        ]
+    def _parse(self, frame: bytes) -> Parsed:
+        message = _decode_frame(frame)
+        if message.topic:
+            return (_parse_data(message, self._names),)
+        return (self._parse_control(message),)
 
-    def _topics(self, subscriptions: Sequence[Subscription]) -> tuple[Topic, ...]:
-        return tuple(topic_of(self, subscription) for subscription in subscriptions)
-
-    def parse_message(self, frame: bytes) -> Parsed:
-        try:
-            require_utf8(frame)
-            message = _decode_frame(frame)
-            if message.topic:
-                return (_parse_data(message, self._names),)
-            return (_parse_control(message, self._names),)
-        except UNREADABLE as exc:
-            raise UnreadableFrame(self.name, str(exc), frame) from exc
-
-
-def _groups(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-    starts = range(0, len(subscriptions), TOPICS_PER_REQUEST)
-    return [subscriptions[start : start + TOPICS_PER_REQUEST] for start in starts]
-
-
-def _request(
-    op: str,
-    subscriptions: Sequence[Subscription],
-    *,
-    request_id: str,
-    topics: tuple[Topic, ...] = (),
-) -> SubscribeRequest:
-    names = [_topic_name(subscription) for subscription in subscriptions]
-    text = msgspec.json.encode({"req_id": request_id, "op": op, "args": names})
-    return SubscribeRequest(request_id, text.decode(), topics)
-
-
-def _topic_name(subscription: Subscription) -> str:
-    prefix = TRADES_TOPIC if subscription.feed is FeedType.TRADES else BOOK_TOPIC
-    return f"{prefix}.{subscription.symbol.upper()}"
+    def _parse_control(self, message: _Frame) -> Control:
+        if message.op == "pong" or (message.op == "ping" and message.ret_msg == "pong"):
+            return Pong()
+        is_unsubscribe = message.op == "unsubscribe" or self._is_unsubscribe(message.req_id)
+        if message.success is False:
+            if is_unsubscribe:
+                return IgnoredMessage(f"unsubscribe refused, {message.ret_msg}")
+            return _parse_refusal(message, self._names)
+        if is_unsubscribe:
+            return IgnoredMessage("unsubscribe")
+        if message.op == "subscribe" and message.success:
+            return Ack(message.req_id or None)
+        if kind := message.op or message.type:
+            return IgnoredMessage(kind)
+        raise ValueError("neither data nor an answer")
 
 
 def _data_type(topic: str) -> DataType | None:
@@ -291,23 +247,6 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> Event:
         sequence_id=last.trade_id,
         exchange_us=last.traded_ms * 1_000,
     )
-
-
-def _parse_control(message: _Frame, names: SymbolNames) -> Control:
-    if message.op == "pong" or (message.op == "ping" and message.ret_msg == "pong"):
-        return Pong()
-    if message.op == "unsubscribe" or message.req_id.startswith(UNSUBSCRIBE):
-        is_refused = message.success is False
-        return IgnoredMessage(
-            f"unsubscribe refused, {message.ret_msg}" if is_refused else "unsubscribe"
-        )
-    if message.success is False:
-        return _parse_refusal(message, names)
-    if message.op == "subscribe" and message.success:
-        return Ack(message.req_id or None)
-    if kind := message.op or message.type:
-        return IgnoredMessage(kind)
-    raise ValueError("neither data nor an answer")
 
 
 def _parse_refusal(message: _Frame, names: SymbolNames) -> Control:

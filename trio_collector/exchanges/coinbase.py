@@ -19,57 +19,33 @@ What shapes this file:
   frame, so nothing tells that two frames of a book are the same. Trades are named by the highest
   `trade_id`, which is alike everywhere. A frame is what came within 250 ms, and nothing says that
   connections cut time alike; frames that are cut differently have other ids, or hold what is known.
-* A book is begun afresh by ending its subscription and asking again, and so are trades, whose
-  snapshot may fill a hole.
+* Resubscribing brings a new snapshot of a book, and of trades, which may fill a gap.
 * An error names neither channel nor request.
 * A book of BTC-USDC is that of BTC-USD and arrives under that name, so both are `btcusd` here.
 * `exchange_us` is the envelope's `timestamp`, rounded to microseconds.
 """
 
 import datetime
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Raw
 
-from trio_collector.config.markets import plain_symbol
-from trio_collector.errors import UnreadableFrame
+from trio_collector.config.markets import Market, plain_symbol
 from trio_collector.events import (
-    DATA_TYPE_OF,
     Ack,
     ConnectionSequence,
     Control,
-    DataType,
     Event,
-    FeedType,
     Heartbeat,
     Parsed,
     Rejection,
-    Topic,
     UnknownMessage,
 )
-from trio_collector.exchanges.adapter import (
-    Keepalive,
-    Limits,
-    NoRestSnapshots,
-    Rate,
-    SubscribeRequest,
-    Subscription,
-    topic_of,
-)
-from trio_collector.exchanges.decoding import (
-    ABSENT,
-    ORDERBOOK,
-    TRADE,
-    UNREADABLE,
-    Id,
-    SymbolNames,
-    field_names,
-    require_utf8,
-)
-
-BASE_URL = "wss://advanced-trade-ws.coinbase.com"
+from trio_collector.exchanges.adapter import Limits, Rate, SubscribeRequest, Subscription, topic_of
+from trio_collector.exchanges.decoding import ABSENT, ORDERBOOK, TRADE, Id, SymbolNames
+from trio_collector.exchanges.exchange import Exchange, Op, Token
 
 # 8 connections a second for an IP, 8 messages a second without a key. (websocket-rate-limits; the
 # copy for Coinbase Business says 750 connections)
@@ -77,15 +53,10 @@ CONNECTS = Rate(8, 1.0)
 REQUESTS = Rate(8, 1.0)
 # No limit is documented; 30 products with both feeds were seen to work.
 TOPICS_PER_CONNECTION = 60
-# Without a subscribe the server closes after 5 s. (websocket-overview)
-FIRST_REQUEST_S = 5.0
 
 # "USDT-USDC and EURC-USDC are available on all channels"; other -USDC products deliver -USD.
 # (websocket-channels)
 TRUE_USDC_PRODUCTS = frozenset({"USDT-USDC", "EURC-USDC"})
-
-CHANNELS = {FeedType.ORDERBOOK: "level2", FeedType.TRADES: "market_trades"}
-DATA_TYPES = {channel: DATA_TYPE_OF[feed] for feed, channel in CHANNELS.items()}
 
 
 class _Trade(msgspec.Struct, gc=False):
@@ -137,120 +108,106 @@ _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_id = msgspec.json.Decoder(Id).decode  # of a number that comes as text
 
 
-class Coinbase(NoRestSnapshots):
+class Coinbase(Exchange):
     """Coinbase Advanced Trade; `token` makes a fresh JWT for each request, if there is a key."""
 
     name = "coinbase"
+    base_url = "wss://advanced-trade-ws.coinbase.com"
+    book_channel = "level2"
+    trades_channel = "market_trades"
+    has_request_ids = False
     limits = Limits(
         connects=(CONNECTS,),
         topics_per_connection=TOPICS_PER_CONNECTION,
         requests=REQUESTS,
         requests_together=REQUESTS,
-        first_request_s=FIRST_REQUEST_S,
     )
-    # The heartbeats channel brings a frame every second, which keeps the other channels open and
-    # the connection within the 30 s of silence that the feed allows.
-    keepalive: Keepalive | None = None
-    contiguous_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    sends_acks = True
-    max_session_s: float | None = None
-    fallback_url: str | None = None
-    global_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    has_incremental_books: bool = True
+    # No keepalive: the heartbeats channel brings a frame every second, which keeps the other
+    # channels open and the connection within the 30 s of silence that the feed allows.
+    contiguous_ids = frozenset({TRADE})
+    global_ids = frozenset({TRADE})
+    has_incremental_books = True
     # Envelope, where `client_id` is often left out; l2_data; market_trades. (websocket-channels)
-    known_fields: frozenset[str] = field_names(
+    fields = (
         "channel client_id timestamp sequence_num events type product_id"
         " updates side event_time price_level new_quantity trades trade_id price size time"
     )
 
-    def __init__(self, base_url: str | None = None, token: Callable[[], str] | None = None) -> None:
-        self._url = base_url or BASE_URL
+    def __init__(self, base_url: str | None = None, token: Token | None = None) -> None:
+        super().__init__(base_url)
         self._token = token
-        self._names = SymbolNames(_row_name)
 
-    def normalize_symbol(self, symbol: str) -> str:
-        return self._names[symbol]
-
-    def websocket_url(self, line: int = 0) -> str:
-        return self._url
+    @classmethod
+    def from_market(cls, market: Market, token: Token | None) -> "Coinbase":
+        return cls(market.base_url, token)
 
     def build_subscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
     ) -> list[SubscribeRequest]:
-        """Return one request for heartbeats and one for each channel; none has an id."""
+        """Return one request for heartbeats, which are never unsubscribed, and one per channel."""
         if not subscriptions:
             return []
-        requests = [SubscribeRequest(None, self._render("subscribe", "heartbeats"), ())]
-        for channel, products in self._products(subscriptions):
-            text = self._render("subscribe", channel, products.values())
-            requests.append(SubscribeRequest(None, text, tuple(products)))
-        return requests
+        message = self._signed({"type": "subscribe", "channel": "heartbeats"})
+        heartbeats = SubscribeRequest(None, msgspec.json.encode(message).decode(), ())
+        return [heartbeats, *super().build_subscribe_messages(subscriptions, first_id)]
 
-    def build_unsubscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        """Return one request for each channel; none has an id, and heartbeats go on."""
-        return [
-            SubscribeRequest(None, self._render("unsubscribe", channel, products.values()), ())
-            for channel, products in self._products(subscriptions)
-        ]
+    def _row_name(self, symbol: str) -> str:
+        product = symbol.upper()
+        if product.endswith("-USDC") and product not in TRUE_USDC_PRODUCTS:
+            product = product.removesuffix("C")
+        return plain_symbol(product)
 
-    def _products(
-        self, subscriptions: Sequence[Subscription]
-    ) -> Iterator[tuple[str, dict[Topic, str]]]:
-        """Yield each channel that is asked for, with its topics and their symbols.
+    def _split(self, subscriptions: Sequence[Subscription]) -> Iterable[Sequence[Subscription]]:
+        """Yield the subscriptions of each channel.
 
         BTC-USD and BTC-USDC are one topic; asked for twice it would arrive twice.
         """
-        for feed, channel in CHANNELS.items():
-            if of_feed := [each for each in subscriptions if each.feed is feed]:
-                yield channel, {topic_of(self, each): each.symbol for each in of_feed}
+        for feed in self._channels:
+            topics = {topic_of(self, each): each for each in subscriptions if each.feed is feed}
+            if topics:
+                yield list(topics.values())
 
-    def _render(self, kind: str, channel: str, symbols: Iterable[str] = ()) -> str:
-        message: dict[str, object] = {"type": kind, "channel": channel}
-        if products := [symbol.upper() for symbol in symbols]:
-            message["product_ids"] = products
-        if self._token is not None:
-            message["jwt"] = self._token()
-        return msgspec.json.encode(message).decode()
+    def _request(self, op: Op, group: Sequence[Subscription], request_id: str) -> object:
+        products = [each.symbol.upper() for each in group]
+        channel = self._channels[group[0].feed]
+        return self._signed({"type": op, "channel": channel, "product_ids": products})
 
-    def parse_message(self, frame: bytes) -> Parsed:
-        try:
-            require_utf8(frame)
-            return _parse_frame(_decode_frame(frame), self._names)
-        except UNREADABLE as exc:
-            raise UnreadableFrame(self.name, str(exc), frame) from exc
+    def _signed(self, message: dict[str, object]) -> dict[str, object]:
+        return message if self._token is None else {**message, "jwt": self._token()}
 
+    def _parse(self, frame: bytes) -> Parsed:
+        message = _decode_frame(frame)
+        if not message.channel:
+            return (_parse_error(message),)
+        said = self._parse_channel(message)
+        if message.sequence_num is None:
+            return said
+        # First, so that a lost frame is known before what follows it.
+        return (ConnectionSequence(message.sequence_num), *said)
 
-def _row_name(symbol: str) -> str:
-    product = symbol.upper()
-    if product.endswith("-USDC") and product not in TRUE_USDC_PRODUCTS:
-        product = product.removesuffix("C")
-    return plain_symbol(product)
+    def _parse_channel(self, message: _Frame) -> tuple[Event | Control, ...]:
+        match message.channel:
+            case "l2_data":
+                return _parse_books(message, self._names)
+            case "market_trades":
+                return _parse_trades(message, self._names)
+            case "heartbeats":
+                return (Heartbeat(),)
+            case "subscriptions":
+                return (self._parse_ack(message),)
+            case _:
+                return (UnknownMessage(message.channel),)
 
-
-def _parse_frame(message: _Frame, names: SymbolNames) -> Parsed:
-    if not message.channel:
-        return (_parse_error(message),)
-    said = _parse_channel(message, names)
-    if message.sequence_num is None:
-        return said
-    # First, so that a lost frame is known before what follows it.
-    return (ConnectionSequence(message.sequence_num), *said)
-
-
-def _parse_channel(message: _Frame, names: SymbolNames) -> tuple[Event | Control, ...]:
-    match message.channel:
-        case "l2_data":
-            return _parse_books(message, names)
-        case "market_trades":
-            return _parse_trades(message, names)
-        case "heartbeats":
-            return (Heartbeat(),)
-        case "subscriptions":
-            return (_parse_ack(message, names),)
-        case _:
-            return (UnknownMessage(message.channel),)
+    def _parse_ack(self, message: _Frame) -> Ack:
+        """Return what is granted so far; an ack of heartbeats alone names no topic."""
+        topics = {
+            topic
+            for entry in _entries(message)
+            for channel, products in (entry.subscriptions or {}).items()
+            for product in products
+            if (topic := self._topic(channel, product)) is not None
+        }
+        return Ack(topics=tuple(sorted(topics)))
 
 
 def _parse_books(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
@@ -299,18 +256,6 @@ def _parse_trades(message: _Frame, names: SymbolNames) -> tuple[Event, ...]:
         )
         for symbol, found in ids.items()
     )
-
-
-def _parse_ack(message: _Frame, names: SymbolNames) -> Ack:
-    """Return what is granted so far; an ack of heartbeats alone names no topic."""
-    topics = {
-        Topic(names[product], DATA_TYPES[channel])
-        for entry in _entries(message)
-        for channel, products in (entry.subscriptions or {}).items()
-        if channel in DATA_TYPES
-        for product in products
-    }
-    return Ack(topics=tuple(sorted(topics)))
 
 
 def _parse_error(message: _Frame) -> Rejection:

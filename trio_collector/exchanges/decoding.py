@@ -23,10 +23,6 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 Id = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Milliseconds = Annotated[int, Meta(ge=1, le=(2**63 - 1) // 1_000)]
 
-# How the ids of requests that end a subscription begin; those of others are digits alone. So no
-# answer to the former is taken for one to the latter, be it an ack or a refusal.
-UNSUBSCRIBE = "u"
-
 # A field whose value is passed over: `is ABSENT` asks whether it was there.
 ABSENT = Raw()
 NULL = Raw(b"null")
@@ -69,12 +65,9 @@ def require_utf8(frame: bytes) -> None:
         frame.decode()
 
 
-def field_names(text: str) -> frozenset[str]:
-    """Return the names in `text`, which blanks part."""
-    return frozenset(text.split())
-
-
 def append_path(base_url: str, path: str) -> str:
-    """Return `base_url` with `path` at its end, once."""
+    """Return `base_url` with `path` at its end, once; unchanged without a path."""
+    if not path:
+        return base_url
     url = base_url.rstrip("/")
     return url if url.endswith(path) else url + path

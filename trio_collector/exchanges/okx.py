@@ -22,9 +22,9 @@ What shapes this file:
 * One `seqId` may come again: without a change for a minute a book is said again, whole or as an
   update without levels; a snapshot has the id of the update that it includes; and after a
   maintenance ids may be those of earlier messages. Only on another connection is it a repetition.
-* A book is begun afresh by ending its subscription and asking again. Asking again alone is acked
-  once more (recorded in 2022: 18 acks for 9 subscriptions), but whether that brings a snapshot was
-  not seen. Trades have no past: to end and ask again is for a subscription that fell silent.
+* Resubscribing, which means unsubscribing first, brings a new snapshot of a book. A second subscribe
+  alone is acked once more (recorded in 2022: 18 acks for 9 subscriptions), but whether it brings a
+  snapshot was not seen. Trades have no past: resubscribing only helps one that fell silent.
 * `ping` and `pong` are bare texts, not JSON.
 * Port 8443 of ws.okx.com is said to be closed since 2026-10-31; the URL has none.
 """
@@ -34,51 +34,30 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from trio_collector.config.markets import plain_symbol
-from trio_collector.errors import UnreadableFrame
+from trio_collector.config.markets import Market
 from trio_collector.events import (
     Ack,
     Control,
-    DataType,
     Event,
-    FeedType,
     GoingAway,
     IgnoredMessage,
     Parsed,
     Pong,
     Rejection,
-    Topic,
     UnknownMessage,
 )
-from trio_collector.exchanges.adapter import (
-    Keepalive,
-    Limits,
-    NoRestSnapshots,
-    Rate,
-    SubscribeRequest,
-    Subscription,
-    topic_of,
-)
+from trio_collector.exchanges.adapter import Keepalive, Limits, Rate, Subscription
 from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
-    UNREADABLE,
-    UNSUBSCRIBE,
     Id,
     Milliseconds,
-    SymbolNames,
-    append_path,
-    field_names,
-    require_utf8,
 )
-
-BASE_URL = "wss://ws.okx.com"
-PATH = "/ws/v5/public"
+from trio_collector.exchanges.exchange import Exchange, Op, Token
 
 # 400 levels, every 100 ms, and the one public channel whose ids prove that nothing is missing.
 DEFAULT_BOOK_CHANNEL = "books"
-TRADES_CHANNEL = "trades"
 
 # 3 connects a second for an IP; 480 subscribes, unsubscribes and logins an hour on a connection.
 # (overview-websocket)
@@ -141,25 +120,29 @@ class _Frame(msgspec.Struct, gc=False):
 _decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
 
 
-class Okx(NoRestSnapshots):
-    """OKX spot and derivatives; `book_channel` is books, books5 or bbo-tbt."""
+class Okx(Exchange):
+    """OKX spot and derivatives; `book_channel` is books, books5 or bbo-tbt.
+
+    Other channels of books are unknown messages: two of them in one stream would look like gaps.
+    """
 
     name = "okx"
+    base_url = "wss://ws.okx.com"  # wsaws.okx.com is not known to answer without the closed port
+    path = "/ws/v5/public"
+    book_channel = DEFAULT_BOOK_CHANNEL
+    trades_channel = "trades"
     limits = Limits(
         connects=(CONNECTS,),
         topics_per_connection=TOPICS_PER_CONNECTION,
+        topics_per_request=1,
         requests=REQUESTS,
     )
     keepalive: Keepalive | None = Keepalive("text", PING_INTERVAL_S, "ping", is_idle_only=True)
-    contiguous_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    sends_acks = True
-    max_session_s: float | None = None
-    fallback_url: str | None = None
-    global_ids: frozenset[DataType] = frozenset({DataType.ORDERBOOK, DataType.TRADE})
-    has_incremental_books: bool
+    contiguous_ids = frozenset({TRADE})
+    global_ids = frozenset({ORDERBOOK, TRADE})
     # Wrapper; books, where books5 repeats `instId` (recorded in 2023); trades. (order-book-channel,
     # trades-channel)
-    known_fields: frozenset[str] = field_names(
+    fields = (
         "arg channel instId action data asks bids ts checksum seqId prevSeqId"
         " tradeId px sz side count source"
     )
@@ -167,60 +150,24 @@ class Okx(NoRestSnapshots):
     def __init__(
         self, base_url: str | None = None, book_channel: str = DEFAULT_BOOK_CHANNEL
     ) -> None:
+        super().__init__(base_url, book_channel=book_channel)
         self.has_incremental_books = book_channel == "books"
-        self._url = append_path(base_url or BASE_URL, PATH)
-        self._names = SymbolNames(plain_symbol)
-        self._channels = {FeedType.ORDERBOOK: book_channel, FeedType.TRADES: TRADES_CHANNEL}
-        # Other book channels are foreign: two of them in one stream would look like gaps.
-        self._data_types = {book_channel: DataType.ORDERBOOK, TRADES_CHANNEL: DataType.TRADE}
 
-    def normalize_symbol(self, symbol: str) -> str:
-        return self._names[symbol]
+    @classmethod
+    def from_market(cls, market: Market, token: Token | None) -> "Okx":
+        return cls(market.base_url, market.book_channel or DEFAULT_BOOK_CHANNEL)
 
-    def websocket_url(self, line: int = 0) -> str:
-        # wsaws.okx.com is not known to answer without the port that was closed.
-        return self._url
-
-    def build_subscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            self._request("subscribe", each, request_id=str(number), topics=(topic_of(self, each),))
-            for number, each in enumerate(subscriptions, first_id)
+    def _request(self, op: Op, group: Sequence[Subscription], request_id: str) -> object:
+        arguments = [
+            {"channel": self._channels[each.feed], "instId": each.symbol.upper()} for each in group
         ]
+        return {"id": request_id, "op": op, "args": arguments}
 
-    def build_unsubscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        return [
-            self._request("unsubscribe", each, request_id=f"{UNSUBSCRIBE}{number}")
-            for number, each in enumerate(subscriptions, first_id)
-        ]
-
-    def _request(
-        self,
-        op: str,
-        subscription: Subscription,
-        *,
-        request_id: str,
-        topics: tuple[Topic, ...] = (),
-    ) -> SubscribeRequest:
-        channel = self._channels[subscription.feed]
-        argument = {"channel": channel, "instId": subscription.symbol.upper()}
-        text = msgspec.json.encode({"id": request_id, "op": op, "args": [argument]})
-        return SubscribeRequest(request_id, text.decode(), topics)
-
-    def parse_message(self, frame: bytes) -> Parsed:
+    def _parse(self, frame: bytes) -> Parsed:
         if frame == b"pong":
             return (Pong(),)
-        try:
-            require_utf8(frame)
-            message = _decode_frame(frame)
-            if message.event:
-                return (self._parse_control(message),)
-            return (self._parse_data(message),)
-        except UNREADABLE as exc:
-            raise UnreadableFrame(self.name, str(exc), frame) from exc
+        message = _decode_frame(frame)
+        return (self._parse_control(message) if message.event else self._parse_data(message),)
 
     def _parse_data(self, message: _Frame) -> Event | Control:
         if message.arg is None or not message.data:
@@ -234,12 +181,9 @@ class Okx(NoRestSnapshots):
     def _parse_control(self, message: _Frame) -> Control:
         match message.event:
             case "subscribe":
-                return Ack(message.id, self._topics(message.arg))
+                return self._parse_ack(message)
             case "error":
-                reason = f"code {message.code}: {message.msg}"
-                if message.id and message.id.startswith(UNSUBSCRIBE):
-                    return IgnoredMessage(f"unsubscribe refused, {reason}")
-                return Rejection(reason, message.id)
+                return self._refusal(message.id, f"code {message.code}: {message.msg}")
             case "notice":
                 return GoingAway(f"code {message.code}: {message.msg}")
             case "channel-conn-count-error":
@@ -248,11 +192,11 @@ class Okx(NoRestSnapshots):
             case _:
                 return IgnoredMessage(message.event)
 
-    def _topics(self, arg: _Argument | None) -> tuple[Topic, ...]:
-        if arg is None:
+    def _parse_ack(self, message: _Frame) -> Ack:
+        if message.arg is None:
             raise ValueError("an ack of nothing")
-        data_type = self._data_types.get(arg.channel)
-        return () if data_type is None else (Topic(self._names[arg.symbol], data_type),)
+        topic = self._topic(message.arg.channel, message.arg.symbol)
+        return Ack(message.id, () if topic is None else (topic,))
 
 
 def _parse_book(action: str, items: list[_Item], symbol: str) -> Event:

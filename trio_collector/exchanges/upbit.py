@@ -28,11 +28,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from trio_collector.config.markets import plain_symbol
-from trio_collector.errors import UnreadableFrame
+from trio_collector.config.markets import Market, plain_symbol
 from trio_collector.events import (
     Control,
-    DataType,
     Event,
     FeedType,
     IgnoredMessage,
@@ -42,30 +40,16 @@ from trio_collector.events import (
     Topic,
     UnknownMessage,
 )
-from trio_collector.exchanges.adapter import (
-    Keepalive,
-    Limits,
-    NoRestSnapshots,
-    Rate,
-    SubscribeRequest,
-    Subscription,
-    topic_of,
-)
+from trio_collector.exchanges.adapter import Keepalive, Limits, Rate, SubscribeRequest, Subscription
 from trio_collector.exchanges.decoding import (
     ABSENT,
     ORDERBOOK,
     TRADE,
-    UNREADABLE,
     Id,
     Milliseconds,
     SymbolNames,
-    append_path,
-    field_names,
-    require_utf8,
 )
-
-BASE_URL = "wss://api.upbit.com"
-PATH = "/websocket/v1"
+from trio_collector.exchanges.exchange import Exchange, Op, Token
 
 # Upbit's own default and the deepest of 1, 5, 15 and 30. It is asked for by number, so that
 # another change of the default, as that from 15, changes nothing here. (websocket-orderbook)
@@ -143,25 +127,26 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_list = msgspec.json.Decoder(list[_Message]).decode
 
 
-class Upbit(NoRestSnapshots):
+class Upbit(Exchange):
     """Upbit Korea; `base_url` names another region's host, whose markets have other codes."""
 
     name = "upbit"
+    base_url = "wss://api.upbit.com"
+    path = "/websocket/v1"
+    book_channel = "orderbook"
+    trades_channel = "trade"
+    has_request_ids = False  # errors do not repeat the ticket
     limits = Limits(
         connects=(CONNECTS,),
         topics_per_connection=TOPICS_PER_CONNECTION,
         requests=REQUESTS,
     )
     keepalive: Keepalive | None = Keepalive("frame", PING_INTERVAL_S)
-    contiguous_ids: frozenset[DataType] = frozenset()
     sends_acks = False
-    max_session_s: float | None = None
-    fallback_url: str | None = None
-    global_ids: frozenset[DataType] = frozenset({DataType.TRADE})
-    has_incremental_books: bool = False
+    global_ids = frozenset({TRADE})
     # SIMPLE, then DEFAULT; each of both types, of trades, and of books. (websocket-trade,
     # websocket-orderbook)
-    known_fields: frozenset[str] = field_names(
+    fields = (
         "ty cd tms st"
         " td ttm ttms tp tv ab pcp c cp sid bap bas bbp bbs"
         " tas tbs obu ap bp as bs lv"
@@ -174,54 +159,38 @@ class Upbit(NoRestSnapshots):
     )
 
     def __init__(self, base_url: str | None = None, units: int = DEFAULT_UNITS) -> None:
-        self._url = append_path(base_url or BASE_URL, PATH)
+        super().__init__(base_url)
         self._units = units
-        self._names = SymbolNames(_row_name)
 
-    def normalize_symbol(self, symbol: str) -> str:
-        return self._names[symbol]
-
-    def websocket_url(self, line: int = 0) -> str:
-        # The hosts of other regions have other markets.
-        return self._url
-
-    def build_subscribe_messages(
-        self, subscriptions: Sequence[Subscription], first_id: int = 1
-    ) -> list[SubscribeRequest]:
-        """Return the one request of a connection. It has no id: errors do not repeat the ticket."""
-        if not subscriptions:
-            return []
-        parts: list[dict[str, object]] = [
-            {"type": data_type, "codes": codes}
-            for feed, data_type in ((FeedType.TRADES, "trade"), (FeedType.ORDERBOOK, "orderbook"))
-            if (codes := [self._code(sub) for sub in subscriptions if sub.feed is feed])
-        ]
-        body = [{"ticket": _ticket(parts, first_id)}, *parts, {"format": "SIMPLE"}]
-        topics = tuple(topic_of(self, subscription) for subscription in subscriptions)
-        return [SubscribeRequest(None, msgspec.json.encode(body).decode(), topics)]
+    @classmethod
+    def from_market(cls, market: Market, token: Token | None) -> "Upbit":
+        return cls(market.base_url, market.units or DEFAULT_UNITS)
 
     def build_unsubscribe_messages(
         self, subscriptions: Sequence[Subscription], first_id: int = 1
     ) -> list[SubscribeRequest]:
         return []
 
+    def _row_name(self, symbol: str) -> str:
+        # A book is asked for as KRW-BTC.30.
+        return plain_symbol(symbol.partition(".")[0])
+
+    def _request(self, op: Op, group: Sequence[Subscription], request_id: str) -> object:
+        parts: list[dict[str, object]] = [
+            {"type": self._channels[feed], "codes": codes}
+            for feed in (FeedType.TRADES, FeedType.ORDERBOOK)
+            if (codes := [self._code(each) for each in group if each.feed is feed])
+        ]
+        return [{"ticket": _ticket(parts, int(request_id))}, *parts, {"format": "SIMPLE"}]
+
     def _code(self, subscription: Subscription) -> str:
         code = subscription.symbol.upper()
         return code if subscription.feed is FeedType.TRADES else f"{code}.{self._units}"
 
-    def parse_message(self, frame: bytes) -> Parsed:
-        try:
-            require_utf8(frame)
-            if frame[:1] == b"[":
-                return _parse_list(_decode_list(frame), self._names)
-            return (_parse_one(_decode_message(frame), self._names),)
-        except UNREADABLE as exc:
-            raise UnreadableFrame(self.name, str(exc), frame) from exc
-
-
-def _row_name(symbol: str) -> str:
-    # A book is asked for as KRW-BTC.30.
-    return plain_symbol(symbol.partition(".")[0])
+    def _parse(self, frame: bytes) -> Parsed:
+        if frame[:1] == b"[":
+            return _parse_list(_decode_list(frame), self._names)
+        return (_parse_one(_decode_message(frame), self._names),)
 
 
 def _ticket(parts: list[dict[str, object]], first_id: int) -> str:

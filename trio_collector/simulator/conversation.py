@@ -1,6 +1,6 @@
-"""A client's conversation with a simulated venue without sockets, in a time of its own.
+"""A client's conversation with a simulated exchange without sockets, in a time of its own.
 
-For tests of what is pure: what is said is answered at once, and time passes when it is told to.
+For tests of pure code: answers come at once, and time passes only in `wait`.
 """
 
 from trio_collector.simulator.endpoints import find_endpoint
@@ -14,7 +14,7 @@ STEP_MS = 20
 
 
 class Conversation:
-    """One connection to the endpoint at `target`; with a `exchange`, another one to that venue."""
+    """One connection to the endpoint at `target`; with an `exchange`, another one to it."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Conversation:
         self.dialect = endpoint.dialect(self.exchange, target, self.now_ms)
 
     def say(self, message: str | bytes) -> list[Frame]:
-        """Send `message`; return what is there to hear right after it."""
+        """Send `message`; return the frames that follow at once."""
         self.dialect.receive(message.encode() if isinstance(message, str) else message, self.now_ms)
         return self.hear()
 
@@ -43,7 +43,7 @@ class Conversation:
         return self.hear()
 
     def hear(self) -> list[Frame]:
-        """Return what came since; the time is that of the venue."""
+        """Return what came since, at the exchange's time."""
         self.now_ms = max(self.now_ms, int(self.exchange.stepped_ms))
         return self.dialect.flush(self.now_ms)
 

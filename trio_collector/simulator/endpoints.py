@@ -1,4 +1,4 @@
-"""Which path leads to which venue, and who speaks there."""
+"""Which path belongs to which exchange, and its dialect."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from trio_collector.simulator.dialects.upbit import UpbitDialect
 
 
 class Endpoint(NamedTuple):
-    """Who speaks at a path, and which venue is behind it."""
+    """The dialect at a path, and the exchange behind it."""
 
     dialect: type[Dialect]
     exchange: str
 
 
-# Bybit's product families share names of symbols and topics and nothing else.
+# Bybit's categories share the names of symbols and topics, and nothing else.
 ENDPOINTS = {
     "/binance/stream": Endpoint(BinanceDialect, "binance"),
     "/binance/ws": Endpoint(BinanceDialect, "binance"),

@@ -6,17 +6,17 @@ the record has, in the order of the wire,
     counts, frames   what a client could read: sent, repeated and late frames
     fates            how many frames had a fate other than being sent
     entries          every frame of every fate, with its connection and ids
-    spoiled          for each exchange, what came that no adapter can read
-    foreign          for each exchange, what came of a type that nobody asked for
+    spoiled          for each exchange, messages sent that no adapter can read
+    foreign          for each exchange, messages sent of a type that was not subscribed
 
-so that a judge can tell, connection by connection, what a collector must have stored, what it must
+so that a test can tell, connection by connection, what a collector must have stored, what it must
 have kept as unparsed, and which ids it must have missed. Counts are always kept, payloads if asked
 for. With a path, what a client could read is also appended to a file as
 
     exchange TAB symbol TAB data_type TAB payload NEWLINE
 
-so that a test can compare while the simulator runs in another process. JSON as venues print it has
-neither tabs nor newlines; a payload that has raises ValueError. With a path for entries, these go
+so that a test can compare while the simulator runs in another process. JSON as exchanges print it has
+neither tabs nor newlines; a payload that has one raises ValueError. With a path for entries, these go
 to a file that `read_entries` reads. Files are written inline: they go to the page cache, at the
 rate of the sockets, and no thread may come between send and record.
 """
@@ -37,8 +37,8 @@ _READABLE = frozenset({Fate.SENT, Fate.REPEATED, Fate.LATE})
 _SENT = Fate.SENT
 
 
-class Visit(NamedTuple):
-    """A WebSocket connection: its number in the record, and which one of its exchange it was."""
+class ConnectionInfo(NamedTuple):
+    """A WebSocket connection: its number in the record, and its number at its exchange."""
 
     id: int
     exchange: str
@@ -51,8 +51,8 @@ class Entry(NamedTuple):
     """One frame of one stream on one connection.
 
     `number` counts frames over the whole record; entries of several streams that share a frame
-    share it. `payload` is what came, or what would have come; `ids` are those that the frame covers, also
-    where something spoiled came instead of it.
+    share it. `payload` is what was sent, or would have been; `ids` are those that the frame covers, also
+    where something unreadable replaced it.
     """
 
     number: int
@@ -81,7 +81,7 @@ class SentRecord:
         self.foreign: dict[str, list[bytes]] = {}
         self.entries: list[Entry] = []
         self._number = 0
-        self.visits: list[Visit] = []
+        self.connections: list[ConnectionInfo] = []
         self._is_recording = is_recording
         self._is_keeping = is_recording or bool(path) or bool(entries_path)
         self._files = contextlib.ExitStack()
@@ -107,14 +107,16 @@ class SentRecord:
         self._file = self._entries = None
         self._files.close()
 
-    def open_visit(self, exchange: str, path: str, number: int, now_s: float) -> Visit:
-        """Return the visit that begins; it is numbered from 1."""
-        visit = Visit(len(self.visits) + 1, exchange, path, number, now_s)
-        self.visits.append(visit)
-        return visit
+    def open_connection(
+        self, exchange: str, path: str, number: int, now_s: float
+    ) -> ConnectionInfo:
+        """Record a new connection; connections are numbered from 1."""
+        info = ConnectionInfo(len(self.connections) + 1, exchange, path, number, now_s)
+        self.connections.append(info)
+        return info
 
     def add(self, exchange: str, frame: Frame, connection: int = 0) -> None:
-        """Say what became of `frame`; one of several streams counts for each."""
+        """Record what became of `frame`; a frame of several streams counts for each."""
         if frame.fate is not _SENT:
             self._add_fate(exchange, frame, connection)
             return
@@ -145,7 +147,7 @@ class SentRecord:
         self._enter(stream, frame, connection)
 
     def _add_fate(self, exchange: str, frame: Frame, connection: int) -> None:
-        """Record what was not simply sent; what is beside the data is of no stream."""
+        """Record a frame with another fate than sent; one beside the data belongs to no stream."""
         self._number += 1
         streams = frame.streams or (StreamKey(exchange, "", UNPARSED),)
         if frame.fate in (Fate.SPOILED, Fate.FOREIGN) and self._is_recording:

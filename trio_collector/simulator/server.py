@@ -1,11 +1,11 @@
-"""The simulator: TCP listeners on this machine, where a request's path tells the venue.
+"""The simulator: TCP listeners on this machine, where the path of a request names the exchange.
 
     ws(s)://127.0.0.1:PORT/binance/stream  /coinbase  /upbit/websocket/v1  /okx/ws/v5/public  …
     http(s)://127.0.0.1:PORT/binance/api/v3/depth  /simulator/book/…  /simulator/sent
 
 One task steps all markets every `tick_s` and hands each connection what came of it; one task for
-each connection sends, one receives. Whatever a client does ends at most its own connection, and
-what goes wrong here on purpose is as exact as everything else: see `faults`.
+each connection sends, one receives. Whatever a client does ends at most its own connection. Faults are
+injected on purpose, at an exact place: see `faults`.
 """
 
 import math
@@ -16,17 +16,17 @@ from typing import Any
 import trio
 
 from trio_collector.simulator.clock import Clock
-from trio_collector.simulator.faults.act import Act, Deed
+from trio_collector.simulator.faults.action import Action, ActionKind
 from trio_collector.simulator.faults.catalog import CATALOG, NEED_TLS, Stage
-from trio_collector.simulator.faults.director import Director
 from trio_collector.simulator.faults.fault import Fault, InjectedFault, Kind
+from trio_collector.simulator.faults.injector import FaultInjector
 from trio_collector.simulator.markets.exchange import SimulatedExchange
 from trio_collector.simulator.markets.exchanges import open_exchanges
 from trio_collector.simulator.net.connection import Connection
 from trio_collector.simulator.net.handshake import Client, Handshake
+from trio_collector.simulator.net.identity import ServerIdentity
 from trio_collector.simulator.net.outbox import Outbox
 from trio_collector.simulator.net.ports import HOST, Port
-from trio_collector.simulator.net.tls import ServerIdentity, create_identity
 from trio_collector.simulator.record import SentRecord
 from trio_collector.simulator.settings import Simulation
 
@@ -34,7 +34,7 @@ ALL = ""  # the exchange of the port that serves all of them
 
 
 class Simulator:
-    """A running simulator: where it listens, what it has sent, its brake and its faults."""
+    """A running simulator: where it listens, what it has sent, pausing it, and its faults."""
 
     def __init__(
         self,
@@ -50,10 +50,12 @@ class Simulator:
         self.connections: set[Connection] = set()
         self._settings = settings
         self._clock = Clock(start_ms)
-        self._director = Director(settings.faults)
-        self._entrance = Handshake(exchanges, sent, self._director, identity, self._clock)
+        self._injector = FaultInjector(settings.faults)
+        self._handshake = Handshake(exchanges, sent, self._injector, identity, self._clock)
         self._is_paused = False
-        self._shifts: list[tuple[float, SimulatedExchange, int]] = []  # when a jump of a clock ends
+        self._shifts: list[
+            tuple[float, SimulatedExchange, int]
+        ] = []  # of clocks, and when they end
         has_own_ports = settings.has_own_ports or bool(settings.faults.faults)
         names = (ALL, *settings.exchanges) if has_own_ports else (ALL,)
         self.ports = {
@@ -67,9 +69,9 @@ class Simulator:
         return self.ports[ALL].number
 
     @property
-    def happenings(self) -> list[InjectedFault]:
-        """The faults that have happened so far, in order."""
-        return self._director.happenings
+    def injected_faults(self) -> list[InjectedFault]:
+        """The faults injected so far, in order."""
+        return self._injector.injected_faults
 
     def base_url(self, exchange: str) -> str:
         """Return what goes into a market's `base_url`."""
@@ -77,7 +79,7 @@ class Simulator:
         return f"{'wss' if self._settings.is_tls else 'ws'}://{HOST}:{port.number}/{exchange}"
 
     def describe(self) -> dict[str, Any]:
-        """Return where it is and what a client has to trust, for who reads it as JSON."""
+        """Return the addresses and the certificate to trust, as what JSON is made of."""
         return {
             "port": self.port,
             "base_urls": {name: self.base_url(name) for name in self._settings.exchanges},
@@ -85,7 +87,7 @@ class Simulator:
         }
 
     def inject(self, fault: Fault) -> None:
-        """Let `fault` happen: now, or from now on when it says.
+        """Inject `fault` now, or from now on when it is due.
 
         Raises ValueError if it makes no sense, or needs TLS or a port of its exchange's own.
         """
@@ -94,13 +96,13 @@ class Simulator:
         is_of_port = CATALOG[fault.kind].stage is Stage.ACCEPT or fault.kind is Kind.LISTENER_CLOSED
         if is_of_port and fault.exchange is not None and len(self.ports) == 1:
             raise ValueError(f"{fault.kind} of one exchange needs has_own_ports")
-        watch = self._director.inject(fault, self._clock.now_s())
+        armed = self._injector.inject(fault, self._clock.now_s())
         for connection in self.connections:
-            connection.course = self._director.extend(
-                watch, connection.visit, connection.dialect, connection.course
+            connection.faults = self._injector.extend(
+                armed, connection.info, connection.dialect, connection.faults
             )
             connection.flush()
-        self._misfortune()
+        self._inject_exchange_faults()
 
     def pause(self) -> None:
         """Stop all markets; connections, heartbeats and pings go on."""
@@ -113,7 +115,7 @@ class Simulator:
         self._is_paused = False
 
     async def wait_sent(self) -> None:
-        """Wait until everything that has happened so far is in the kernel's hands, or never will be.
+        """Wait until all frames so far are handed to the kernel, or can no longer be sent.
 
         After `pause`, `sent` is final when this returns.
         """
@@ -138,7 +140,7 @@ class Simulator:
             busy_s = trio.current_time() - started
 
     def _step(self) -> None:
-        self._misfortune()
+        self._inject_exchange_faults()
         if not self._is_paused:
             now_ms = self._clock.now_ms()
             for exchange in self.exchanges.values():
@@ -149,58 +151,58 @@ class Simulator:
 
     async def serve_client(self, socket: trio.SocketStream, exchange: str) -> None:
         """Serve one TCP connection to the port of `exchange`; the caller closes it."""
-        guest = await self._entrance.admit(socket, exchange)
-        if guest is not None:
-            await self._serve_guest(guest)
+        client = await self._handshake.accept(socket, exchange)
+        if client is not None:
+            await self._serve_websocket(client)
 
-    async def _serve_guest(self, guest: Client) -> None:
-        dialect, visit = guest.dialect, guest.visit
+    async def _serve_websocket(self, client: Client) -> None:
+        dialect, info = client.dialect, client.info
         outbox = Outbox(
-            guest.stream, visit.exchange, self.sent, self._settings.max_queue_bytes, visit.id
+            client.stream, info.exchange, self.sent, self._settings.max_queue_bytes, info.id
         )
-        connection = Connection(guest.stream, dialect, outbox, self._clock, visit)
-        connection.course = self._director.open_course(visit, dialect)
+        connection = Connection(client.stream, dialect, outbox, self._clock, info)
+        connection.faults = self._injector.open_connection(info, dialect)
         self.connections.add(connection)
         try:
-            await connection.run(guest.trailing)
+            await connection.run(client.trailing)
         finally:
             self.connections.discard(connection)
-            dialect.leave()
+            dialect.unsubscribe_all()
 
-    def _misfortune(self) -> None:
-        """Let happen to whole exchanges what is due."""
+    def _inject_exchange_faults(self) -> None:
+        """Inject the faults of whole exchanges that are due."""
         now_s = self._clock.now_s()
         for end_s, exchange, shift_ms in self._shifts:
             if end_s <= now_s:
                 exchange.shift_ms -= shift_ms
         self._shifts = [each for each in self._shifts if each[0] > now_s]
-        for fault in self._director.due(now_s):
+        for fault in self._injector.due(now_s):
             if fault.kind is Kind.CLOCK_JUMP:
-                self._jump(fault, now_s)
+                self._shift_clock(fault, now_s)
             else:
-                self._shut(fault)
+                self._take_down(fault)
 
-    def _jump(self, fault: Fault, now_s: float) -> None:
+    def _shift_clock(self, fault: Fault, now_s: float) -> None:
         shift_ms = int(fault.shift_s * 1_000)
         for exchange in self.exchanges.values():
             if fault.exchange in (None, exchange.exchange):
                 exchange.shift_ms += shift_ms
-                self._shifts.append((now_s + _length_s(fault), exchange, shift_ms))
+                self._shifts.append((now_s + _duration_s(fault), exchange, shift_ms))
 
-    def _shut(self, fault: Fault) -> None:
-        """Close the ports of an exchange, and if it is down, its connections."""
+    def _take_down(self, fault: Fault) -> None:
+        """Close the ports of an exchange; reset its connections as well if it is down."""
         for name, port in self.ports.items():
             if fault.exchange in (None, name):
-                port.close(_length_s(fault))
+                port.close(_duration_s(fault))
                 if fault.kind is Kind.VENUE_DOWN:
-                    self._entrance.close(name, _length_s(fault))
+                    self._handshake.close(name, _duration_s(fault))
         for connection in list(self.connections):
-            is_meant = fault.exchange in (None, connection.visit.exchange)
+            is_meant = fault.exchange in (None, connection.info.exchange)
             if fault.kind is Kind.VENUE_DOWN and is_meant:
-                connection.befall(Act(Deed.RESET))
+                connection.perform(Action(ActionKind.RESET))
 
 
-def _length_s(fault: Fault) -> float:
+def _duration_s(fault: Fault) -> float:
     return math.inf if fault.for_s is None else fault.for_s
 
 
@@ -215,7 +217,7 @@ async def serve_simulator(
     """
     start_ms = time.time() * 1_000
     exchanges = await trio.to_thread.run_sync(open_exchanges, settings, start_ms)
-    identity = create_identity() if settings.is_tls else None
+    identity = _create_identity() if settings.is_tls else None
     with SentRecord(
         is_recording=settings.is_recording or settings.captures is not None,
         path=settings.record_path,
@@ -227,6 +229,13 @@ async def serve_simulator(
                 await nursery.start(port.run)
             nursery.start_soon(simulator.run_clock)
             task_status.started(simulator)
+
+
+def _create_identity() -> ServerIdentity:
+    # Imported here: only TLS needs a certificate authority, and `cryptography` is slow to import.
+    from trio_collector.simulator.net.tls import create_identity
+
+    return create_identity()
 
 
 async def run_simulator(settings: Simulation, when_ready: Callable[[Simulator], None]) -> None:

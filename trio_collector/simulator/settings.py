@@ -25,8 +25,8 @@ DEFAULT_EXCHANGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a simulator; the same seed makes the same markets.
 
-    A symbol that is not in `exchanges` is unknown to its venue. The rates are the means of one topic;
-    the pace in a topic's name (`@100ms`) is not kept, so that a simulator can outrun a venue.
+    A symbol that is not in `exchanges` is unknown to its exchange. Rates are means for one topic; the
+    interval in a topic's name (`@100ms`) is not kept, so that a simulator can be faster than an exchange.
     """
 
     exchanges: Mapping[str, tuple[str, ...]] = (
@@ -42,8 +42,8 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     record_path: Path | None = None  # and append it to this file
     entries_path: Path | None = None  # and every frame of every fate to this one
     faults: FaultScript = FaultScript()
-    # Each exchange listens on a port of its own as well, which its base URL then names: what
-    # happens before a request is read can befall it alone. A script of faults brings that along.
+    # Each exchange also listens on a port of its own, which its base URL then names, so that faults
+    # before a request is read can concern one exchange. A script of faults implies it.
     has_own_ports: bool = False
     tick_s: float = 0.02
     # A client that lets this much pile up is cut off. About 10 s of 40 connections at full rate.

@@ -27,7 +27,7 @@ def decode(frames: list[Frame]) -> list[Any]:
 
 
 def test_sequence_counts_all_frames_of_a_connection() -> None:
-    """From 0 on without a hole, over data, acks and heartbeats; errors have no number."""
+    """From 0 on without a gap, over data, acks and heartbeats; errors have no number."""
     conversation = Conversation("/coinbase", FAST)
     frames = conversation.say(subscribe("heartbeats"))
     frames += conversation.say(subscribe("level2", "BTC-USD", "ETH-USD"))
@@ -135,7 +135,7 @@ def test_usdc_is_an_alias() -> None:
     assert snapshot.streams == (StreamKey("coinbase", "btcusd", "orderbook"),)
 
 
-def test_a_venue_may_list_the_alias_alone() -> None:
+def test_an_exchange_may_list_the_alias_alone() -> None:
     """A -USDC product among the settings opens the -USD market."""
     settings = Simulation(exchanges={"coinbase": ("BTC-USDC",)})
     assert list(Conversation("/coinbase", settings).exchange.markets) == ["BTC-USD"]
@@ -182,7 +182,7 @@ def test_unsubscribed_channels_end() -> None:
     assert channels == {"market_trades"}
 
 
-def test_a_quiet_book_is_told_without_levels() -> None:
+def test_a_quiet_book_comes_without_levels() -> None:
     """Frames with no updates are normal, and counted."""
     conversation = Conversation("/coinbase", STILL)
     conversation.say(subscribe("level2", "BTC-USD"))

@@ -65,7 +65,7 @@ def test_default_format_spells_the_names_out() -> None:
 
 
 def test_trade_ids_are_unique_and_nothing_else() -> None:
-    """No sid comes twice; they have holes and go back at times."""
+    """No sid comes twice; they have gaps and go back at times."""
     conversation = Conversation("/upbit/websocket/v1", FAST)
     conversation.say(subscribe({"type": "trade", "codes": ["KRW-BTC"]}))
     ids = [message["sid"] for message in decode(conversation.wait(3_000))]

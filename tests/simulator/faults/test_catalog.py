@@ -5,16 +5,16 @@ from pathlib import Path
 import msgspec
 
 from trio_collector.simulator.faults.catalog import CATALOG, CONDITIONS, fields_of
+from trio_collector.simulator.faults.corruption import CORRUPTIONS
 from trio_collector.simulator.faults.fault import Fault, Kind
-from trio_collector.simulator.faults.spoil import SPOILERS
-from trio_collector.simulator.faults.wire import MALFORMED
+from trio_collector.simulator.faults.malformed import MALFORMED
 
 ROOT = Path(__file__).resolve().parents[3]
 TESTS = Path(__file__).parent
 
 
 def test_the_table_is_the_catalog() -> None:
-    """docs/simulator.md names each kind once, with what it befalls, its parameters and its text."""
+    """docs/simulator.md names each kind once, with what it applies to, its parameters and its text."""
     text = (ROOT / "docs" / "simulator.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
     assert rows == [
@@ -35,7 +35,7 @@ def test_the_documents_tell_all_conditions() -> None:
 
 
 def test_every_kind_is_in_the_catalog_and_uses_fields_that_exist() -> None:
-    """Nothing is told to a fault that a fault cannot be told."""
+    """A kind uses only fields that a fault has."""
     assert list(CATALOG) == list(Kind)
     known = {field.name for field in msgspec.structs.fields(Fault)}
     assert all(set(fields_of(kind)) <= known for kind in Kind)
@@ -46,6 +46,6 @@ def test_every_kind_is_shown_on_the_wire() -> None:
     shown = "".join(
         path.read_text() for path in TESTS.glob("test_*.py") if "client" in path.read_text()
     )
-    tables = {*SPOILERS, *MALFORMED}
+    tables = {*CORRUPTIONS, *MALFORMED}
     missing = [kind for kind in Kind if f"Kind.{kind.name}" not in shown and kind not in tables]
     assert missing == []

@@ -44,8 +44,8 @@ async def test_refused(with_faults: WithFaults, dial: Connect, connect: Connect)
     again = await connect(simulator, "okx")
     assert await again.hear(1)
     assert await other.hear(1)
-    assert [each.kind for each in simulator.happenings] == [Kind.REFUSED]
-    assert [visit.number for visit in simulator.sent.visits] == [1, 2]
+    assert [each.kind for each in simulator.injected_faults] == [Kind.REFUSED]
+    assert [info.number for info in simulator.sent.connections] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ async def test_retry_after(with_faults: WithFaults, dial: Connect) -> None:
 
 
 async def test_ban(with_faults: WithFaults, dial: Connect, connect: Connect) -> None:
-    """Everybody is refused and told how long yet; then it is over. Others are not banned."""
+    """Every connect is refused with the time that is left, until it is over; other exchanges are not banned."""
     simulator = await with_faults()
     simulator.inject(Fault(kind=Kind.IP_BAN, exchange="okx", for_s=1, status=418))
     response = b""
@@ -177,7 +177,7 @@ async def test_ban(with_faults: WithFaults, dial: Connect, connect: Connect) -> 
 
 
 async def test_a_path_alone(with_faults: WithFaults, dial: Connect) -> None:
-    """A fault may befall one of the paths of an exchange."""
+    """A fault may concern one of the paths of an exchange."""
     simulator = await with_faults(Fault(kind=Kind.STATUS_403, path="/bybit/v5/public/linear"))
     spot = await (await dial(simulator, "bybit")).shake_hands("/bybit/v5/public/spot")
     linear = await (await dial(simulator, "bybit")).shake_hands("/bybit/v5/public/linear")

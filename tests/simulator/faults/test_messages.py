@@ -12,7 +12,7 @@ from trio_collector.config.markets import Market
 from trio_collector.errors import UnreadableFrame
 from trio_collector.exchanges import create_adapter
 from trio_collector.simulator import DEFAULT_EXCHANGES, Entry, Fault, Kind, Simulator
-from trio_collector.simulator.faults.spoil import SPOILERS
+from trio_collector.simulator.faults.corruption import CORRUPTIONS
 from trio_collector.simulator.net.frames import Fate, StreamKey
 
 WithFaults = Callable[..., Awaitable[Simulator]]
@@ -42,7 +42,7 @@ def book_ids(recorded: list[Entry]) -> list[tuple[int, int]]:
     return [entry.ids for entry in recorded if entry.stream.data_type == "orderbook" and entry.ids]
 
 
-@pytest.mark.parametrize("kind", SPOILERS)
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 async def test_spoiled(
     with_faults: WithFaults, connect: Connect, exchange: Any, kind: Kind
 ) -> None:
@@ -69,11 +69,11 @@ def unique(recorded: list[Entry]) -> list[bytes]:
     return list({entry.number: entry.payload for entry in recorded}.values())
 
 
-@pytest.mark.parametrize("kind", SPOILERS)
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 async def test_spoiled_beside_the_data(
     with_faults: WithFaults, connect: Connect, kind: Kind
 ) -> None:
-    """An extra message takes nothing away: the ids of the data go on without a hole."""
+    """An extra message takes nothing away: the ids of the data go on without a gap."""
     simulator = await with_faults(
         Fault(kind=kind, after_messages=10, data_type="orderbook", is_extra=True)
     )
@@ -89,7 +89,7 @@ async def test_spoiled_beside_the_data(
 
 
 async def test_lost(with_faults: WithFaults, connect: Connect) -> None:
-    """The venue's ids go on; the record has what is missing, in its place, with its ids."""
+    """The exchange's ids go on; the record has what is missing, in its place, with its ids."""
     simulator = await with_faults(
         Fault(kind=Kind.LOST, after_messages=10, symbol="btcusdt", data_type="orderbook")
     )
@@ -174,7 +174,7 @@ async def test_unknown_type(with_faults: WithFaults, connect: Connect, exchange:
     await client.hear(60)
     (strange,) = [each for each in client.data if b"imulator" in each]
     parsed = adapter_of(exchange).parse_message(strange)
-    assert any(type(item).__name__ == "Foreign" for item in parsed)
+    assert any(type(item).__name__ == "UnknownMessage" for item in parsed)
     recorded = await entries(simulator)
     nobody = StreamKey(exchange, "", "unparsed")
     (entry,) = [entry for entry in recorded if entry.fate is Fate.FOREIGN]
@@ -183,7 +183,7 @@ async def test_unknown_type(with_faults: WithFaults, connect: Connect, exchange:
 
 
 async def test_at_random(with_faults: WithFaults, connect: Connect) -> None:
-    """The dice of a seed befall a share of the messages, on both connections differently."""
+    """The dice of a seed choose a share of the messages, others on each connection."""
     simulator = await with_faults(Fault(kind=Kind.LOST, rate=0.2))
     first, second = await connect(simulator, "okx"), await connect(simulator, "okx")
     await first.hear(400)

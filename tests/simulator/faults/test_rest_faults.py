@@ -38,7 +38,7 @@ async def test_weight(with_faults: WithFaults) -> None:
         answer = await ask(simulator, 5_000)
         assert answer.status_code == 429
         assert 0 < int(answer.headers["retry-after"]) <= 60
-        assert [each.kind for each in simulator.happenings] == [Kind.REST_WEIGHT]
+        assert [each.kind for each in simulator.injected_faults] == [Kind.REST_WEIGHT]
 
 
 async def test_a_ban_meets_rest_too(with_faults: WithFaults) -> None:
@@ -83,7 +83,7 @@ async def test_lag(with_faults: WithFaults) -> None:
 async def test_stale(with_faults: WithFaults) -> None:
     """The snapshot is that of the start, however often one asks."""
     simulator = await with_faults(Fault(kind=Kind.REST_STALE))
-    opening = simulator._entrance._opening_books["BTCUSDT"]
+    opening = simulator._handshake._rest._opening_books["BTCUSDT"]
     exchange = simulator.exchanges["binance"]
     exchange.step(exchange.stepped_ms + 100)
     assert exchange.markets["BTCUSDT"].book(0).last_id > opening.last_id

@@ -58,7 +58,7 @@ def test_a_script_is_read() -> None:
     assert parse_script("") == FaultScript()
 
 
-def test_every_problem_is_told_with_its_place() -> None:
+def test_every_problem_has_its_place() -> None:
     """All at once, and with what would be right."""
     found = problems(
         """
@@ -135,7 +135,7 @@ def test_arguments_are_checked_as_well() -> None:
 
 
 def test_settings_hold_a_script_as_json() -> None:
-    """A simulator in another process is told its settings as JSON."""
+    """A simulator in another process gets its settings as JSON."""
     settings = {"faults": {"faults": [{"kind": "lost", "rate": 0.5}]}}
     simulation = msgspec.convert(settings, Simulation)
     assert simulation.faults.faults == (Fault(kind=Kind.LOST, rate=0.5),)

@@ -4,8 +4,8 @@ from trio_collector.simulator.conversation import Conversation
 BOOKS = '{"op":"subscribe","args":[{"channel":"books","instId":"BTC-USDT"}]}'
 
 
-def test_connections_of_a_venue_get_the_same_frames() -> None:
-    """A message is rendered once: ids and bytes are the venue's, not the connection's."""
+def test_connections_of_an_exchange_get_the_same_frames() -> None:
+    """A message is rendered once: ids and bytes are the exchange's, not the connection's."""
     first = Conversation("/okx/ws/v5/public")
     second = Conversation("/okx/ws/v5/public", exchange=first.exchange)
     first.say(BOOKS)
@@ -19,7 +19,7 @@ def test_who_has_left_gets_nothing() -> None:
     """A connection that ended is no subscriber any more."""
     conversation = Conversation("/okx/ws/v5/public")
     conversation.say(BOOKS)
-    conversation.dialect.leave()
+    conversation.dialect.unsubscribe_all()
     assert conversation.wait(2_000) == []
 
 
@@ -31,7 +31,7 @@ def test_a_stall_is_not_made_up_for() -> None:
     assert 0 < len(conversation.hear()) < 200
 
 
-def test_a_rest_makes_no_hole() -> None:
+def test_a_rest_makes_no_gap() -> None:
     """Ids go on where they were before the rest."""
     conversation = Conversation("/okx/ws/v5/public")
     conversation.say(BOOKS)

@@ -11,16 +11,16 @@ from trio_collector.simulator.markets.market import (
     BookChange,
     Change,
     Market,
+    MarketRates,
     Match,
-    Pace,
     Quiet,
 )
 
-PACE = Pace(books_per_s=100, matches_per_s=50)
+PACE = MarketRates(books_per_s=100, matches_per_s=50)
 
 
-def make_market(seed: int = 1, pace: Pace = PACE) -> Market:
-    return Market("BTCUSDT", pace, random.Random(seed), now_ms=0)
+def make_market(seed: int = 1, rates: MarketRates = PACE) -> Market:
+    return Market("BTCUSDT", rates, random.Random(seed), now_ms=0)
 
 
 def test_same_seed_makes_the_same_market() -> None:
@@ -94,7 +94,7 @@ def test_ids_have_no_holes() -> None:
 
 
 def test_rates_are_the_means() -> None:
-    """Over 100 s the numbers of changes, matches and trades are those of the pace, within 10 %."""
+    """Over 100 s the numbers of changes, matches and trades are those of the rates, within 10 %."""
     happened = list(make_market().step(100_000))
     matches = [change for change in happened if isinstance(change, Match)]
     assert len(happened) - len(matches) == pytest.approx(10_000, rel=0.1)
@@ -115,7 +115,7 @@ def test_trades_print_at_the_best_price() -> None:
 
 def test_price_walks_around_its_start() -> None:
     """After an hour of fast change the price has moved, and is neither zero nor gone far."""
-    market = make_market(pace=Pace(books_per_s=20, matches_per_s=0))
+    market = make_market(rates=MarketRates(books_per_s=20, matches_per_s=0))
     before = market.book(1).bids[0][0]
     for _ in market.step(3_600_000):
         pass
@@ -126,12 +126,12 @@ def test_price_walks_around_its_start() -> None:
 
 def test_market_without_a_pace_is_silent() -> None:
     """At rates of zero nothing ever happens."""
-    assert list(make_market(pace=Pace(0, 0)).step(10**9)) == []
+    assert list(make_market(rates=MarketRates(0, 0)).step(10**9)) == []
 
 
 def test_quiet_is_said() -> None:
     """Without a change of the book, `Quiet` comes every `quiet_ms`."""
-    happened = list(make_market(pace=Pace(0, 0, quiet_ms=3_000)).step(10_000))
+    happened = list(make_market(rates=MarketRates(0, 0, quiet_ms=3_000)).step(10_000))
     assert happened == [Quiet(3_000), Quiet(6_000), Quiet(9_000)]
 
 

@@ -58,7 +58,7 @@ def test_upbit_lines_are_binary(tmp_path: Path, write: Write) -> None:
 
 
 def test_later_connections_get_nothing(tmp_path: Path, write: Write) -> None:
-    """The recording is told once; whoever comes later is acked and left in silence."""
+    """The recording is sent once; later clients are acked and get no data."""
     write("okx/session.jsonl", b'{"a":1}\n')
     first = Conversation("/okx/ws/v5/public", Simulation(captures=tmp_path))
     second = Conversation("/okx/ws/v5/public", exchange=first.exchange)

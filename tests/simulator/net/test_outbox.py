@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_collector.simulator.faults.act import Act, Deed, Item
+from trio_collector.simulator.faults.action import Action, ActionKind, Item
 from trio_collector.simulator.net.connection_end import Stream
 from trio_collector.simulator.net.frames import (
     Fate,
@@ -164,7 +164,7 @@ async def test_acts_are_done_in_their_place() -> None:
     async with open_socket_pair(is_tls=False) as (server, client):
         outbox = Outbox(server, "okx", sent, PATIENCE_BYTES, connection=9)
         outbox.put_scripted(
-            [first, Act(Deed.SEND, payload=b"raw"), lost(second), close_frame(1000)]
+            [first, Action(ActionKind.SEND, payload=b"raw"), lost(second), close_frame(1000)]
         )
         await outbox.run()
         await server.aclose()
@@ -213,7 +213,9 @@ async def test_swallowing_leaves_the_socket_open() -> None:
     async with open_socket_pair(is_tls=False) as (server, client), trio.open_nursery() as nursery:
         outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
         nursery.start_soon(outbox.run)
-        outbox.put_scripted([first, Act(Deed.SWALLOW), second, Act(Deed.SEND, payload=b"raw")])
+        outbox.put_scripted(
+            [first, Action(ActionKind.DISCARD), second, Action(ActionKind.SEND, payload=b"raw")]
+        )
         outbox.put([close_frame(1000)])
         await outbox.wait_empty()
         assert await client.receive_some() == wire([first])
@@ -228,9 +230,9 @@ async def test_a_drip_is_byte_by_byte(autojump_clock: trio.testing.MockClock) ->
     async with open_socket_pair(is_tls=False) as (server, client):
         outbox = Outbox(server, "okx", SentRecord(), PATIENCE_BYTES)
         drip: list[Item] = [
-            Act(Deed.DRIP, 1.0),
+            Action(ActionKind.DRIP, 1.0),
             frames[0],
-            Act(Deed.DRIP),
+            Action(ActionKind.DRIP),
             frames[1],
             close_frame(1000),
         ]
@@ -250,7 +252,7 @@ async def test_a_reset_takes_nothing_back() -> None:
     server = await listener.accept()
     async with listener, client:
         outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
-        outbox.put_scripted([*frames, Act(Deed.RESET)])
+        outbox.put_scripted([*frames, Action(ActionKind.RESET)])
         data = bytearray()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_scope, outbox, server)

@@ -62,7 +62,7 @@ def test_true_book_is_found_under_any_spelling(exchanges: dict[str, SimulatedExc
 
 
 def test_families_of_bybit_have_books_of_their_own(exchanges: dict[str, SimulatedExchange]) -> None:
-    """`bybit` is spot; the others are asked for by the venue's name."""
+    """`bybit` is spot; the others are asked for by the exchange's name."""
     books = {
         answer_get(f"/simulator/book/{name}/BTCUSDT", exchanges, SentRecord()).body
         for name in ("bybit", "bybit.linear", "bybit.inverse")

@@ -1,4 +1,8 @@
+"""Certificates for this machine, sound and flawed, and who imports what makes them."""
+
 import ssl
+import subprocess
+import sys
 
 import pytest
 import trio
@@ -38,3 +42,12 @@ async def test_others_do_not() -> None:
 async def serve_in_vain(stream: trio.abc.Stream, context: ssl.SSLContext) -> None:
     with pytest.raises(trio.BrokenResourceError):
         await trio.SSLStream(stream, context, server_side=True).do_handshake()
+
+
+def test_only_tls_imports_the_certificate_authority() -> None:
+    """A simulator without TLS runs without `cryptography`."""
+    code = (
+        "import sys, trio_collector.simulator.server;"
+        "sys.exit(any(name.startswith('cryptography') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

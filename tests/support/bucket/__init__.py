@@ -1,4 +1,10 @@
-"""A strict S3 bucket on this machine: it believes nothing that it can check, and fails on demand.
+"""A strict S3 bucket on this machine: it verifies everything that it can, and fails on demand.
+
+    server ─▶ http.protocol ─▶ handling ─▶ request (head, signature, operation, body)
+                                  │ ▲
+                        faults ───┘ └──▶ storage (service, objects, multipart, contents)
+
+`bucket` is what a test sees of it, `settings` what it can be given.
 
 Started inside a nursery::
 
@@ -8,16 +14,16 @@ Started inside a nursery::
     bucket.objects, bucket.uploads, bucket.requests
 
 Signatures, clocks, payload hashes, checksums, tokens, regions and conditions are verified as
-Amazon documents them, by code that the uploader does not share. Times and faults are scripted; what
-is recorded is what really happened.
+Amazon documents them, by code that the uploader does not share. Times and faults are scripted; the
+record says what really happened.
 """
 
-from tests.support.bucket.contents import StoredObject, Upload
-from tests.support.bucket.faults import USUAL_FAULTS, Fault, FaultScript, is_afterwards
-from tests.support.bucket.handle import Bucket, Served
-from tests.support.bucket.operation import Operation
+from tests.support.bucket.bucket import Bucket, Served
+from tests.support.bucket.faults.fault import USUAL_FAULTS, Fault, FaultScript, is_afterwards
+from tests.support.bucket.request.operation import Operation
 from tests.support.bucket.server import serve_bucket, serve_client
 from tests.support.bucket.settings import BucketSettings, Credential
+from tests.support.bucket.storage.contents import StoredObject, Upload
 
 __all__ = [
     "USUAL_FAULTS",

@@ -6,22 +6,22 @@ import h11
 import structlog
 import trio
 
-from tests.support.bucket import wire
-from tests.support.bucket.answer import Answer
-from tests.support.bucket.body import Body
-from tests.support.bucket.faults import Fault
-from tests.support.bucket.handle import HOST, Bucket
-from tests.support.bucket.judge import (
-    Case,
-    answer_case,
-    dress,
-    judge,
+from tests.support.bucket.bucket import HOST, Bucket
+from tests.support.bucket.faults.fault import Fault
+from tests.support.bucket.handling import (
+    Received,
+    examine,
     new_body,
     record,
+    respond,
+    with_common_headers,
 )
-from tests.support.bucket.request import Request
+from tests.support.bucket.http import protocol
+from tests.support.bucket.http.protocol import Stream
+from tests.support.bucket.http.response import Response
+from tests.support.bucket.request.body import Body
+from tests.support.bucket.request.head import Request
 from tests.support.bucket.settings import BucketSettings, Clock
-from tests.support.bucket.wire import Stream
 from trio_collector.simulator.net.tls import create_identity
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -65,28 +65,30 @@ async def serve_client(bucket: Bucket, stream: Stream) -> None:
 
 
 async def _serve_request(bucket: Bucket, stream: Stream, http: h11.Connection) -> bool:
-    """Serve one request; False if the connection is of no use any more."""
-    head = await wire.next_event(stream, http)
+    """Serve one request; False if the connection cannot be used any more."""
+    head = await protocol.next_event(stream, http)
     if not isinstance(head, h11.Request) or bucket.is_paused:
         return False
-    case = judge(bucket, Request.from_h11(head))
-    body = new_body(bucket, case)
-    # A client that waits for leave to send its body hears of a refusal instead.
-    is_sent = case.refusal is None or not http.they_are_waiting_for_100_continue
-    if is_sent and not await _receive_body(stream, http, case, body):
-        record(bucket, case, None)
-        await _break_off(bucket, stream, case.fault)
+    received = examine(bucket, Request.from_h11(head))
+    body = new_body(bucket, received)
+    # A client that waits for 100 Continue gets the error instead.
+    is_sent = received.error is None or not http.they_are_waiting_for_100_continue
+    if is_sent and not await _receive_body(stream, http, received, body):
+        record(bucket, received, None)
+        await _break_off(bucket, stream, received.fault)
         return False
-    answer = answer_case(bucket, case, body)
-    await _send(bucket, stream, http, case, dress(bucket, answer))
+    response = respond(bucket, received, body)
+    await _send(bucket, stream, http, received, with_common_headers(bucket, response))
     return http.our_state is h11.DONE and http.their_state is h11.DONE
 
 
-async def _receive_body(stream: Stream, http: h11.Connection, case: Case, body: Body) -> bool:
-    """Receive the body; False if a fault or the client keeps it from becoming whole."""
-    limit_bytes = case.limit_bytes
+async def _receive_body(
+    stream: Stream, http: h11.Connection, received: Received, body: Body
+) -> bool:
+    """Receive the body; False if a fault or the client cut it off."""
+    limit_bytes = received.limit_bytes
     while limit_bytes is None or body.size_bytes < limit_bytes:
-        event = await wire.next_event(stream, http)
+        event = await protocol.next_event(stream, http)
         if isinstance(event, h11.EndOfMessage):
             return True
         if not isinstance(event, h11.Data):
@@ -99,24 +101,24 @@ async def _break_off(bucket: Bucket, stream: Stream, fault: Fault | None) -> Non
     if fault is Fault.STALLED_BODY:
         await trio.sleep(bucket.script.stall_s)
     elif fault is Fault.RESET:
-        wire.set_reset(stream)
+        protocol.set_reset(stream)
 
 
 async def _send(
-    bucket: Bucket, stream: Stream, http: h11.Connection, case: Case, answer: Answer
+    bucket: Bucket, stream: Stream, http: h11.Connection, received: Received, response: Response
 ) -> None:
-    """Send `answer`, or as much of it as the fault lets through."""
-    match case.fault:
+    """Send `response`, or as much of it as the fault allows."""
+    match received.fault:
         case Fault.LOST_REPLY:
             return
         case Fault.STALLED_REPLY:
             with trio.move_on_after(bucket.script.stall_s):
-                await wire.wait_left(stream)
+                await protocol.wait_left(stream)
         case Fault.CUT_REPLY:
-            await wire.send_half(stream, http, answer)
-            # Whatever h11 thinks, this connection is done for.
+            await protocol.send_half(stream, http, response)
+            # h11 does not know that the connection cannot be used any more.
             http.send_failed()
         case Fault.DRIP:
-            await wire.send_drops(stream, http, answer, bucket.script.drip_s)
+            await protocol.send_drops(stream, http, response, bucket.script.drip_s)
         case _:
-            await wire.send_answer(stream, http, answer)
+            await protocol.send_response(stream, http, response)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from tests.support.bucket.operation import Operation
+from tests.support.bucket.request.operation import Operation
 
 # What an ETag is: MD5 of the content; 32 digits that only look like it, and a header that says so
 # (KMS: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html); or something else.

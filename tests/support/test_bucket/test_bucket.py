@@ -231,7 +231,7 @@ async def test_aws_chunked(start_bucket: Start, store_of: StoreOf, ask: Ask) -> 
 
 
 async def test_expect(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
-    """A client that waits for leave to send its body hears of a refusal before it does."""
+    """A client that waits for leave to send its body hears of an error before it does."""
     bucket = await start_bucket()
     store = store_of(bucket, secret_key="guess")
     response = await ask(store, "PUT", "key", content=BODY, unsigned={"expect": "100-continue"})

@@ -146,7 +146,7 @@ async def put_part(store: Any, ask: Ask, key: str, upload: str, *, number: int, 
     return response.headers["etag"].strip('"')
 
 
-def document(etags: list[tuple[int, str]]) -> bytes:
+def error_response(etags: list[tuple[int, str]]) -> bytes:
     parts = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
         for number, etag in etags
@@ -164,7 +164,9 @@ async def test_multipart(store: Any, ask: Ask) -> None:
         (number, await put_part(store, ask, "parts", upload, number=number, size=size))
         for number, size in ((1, PART_BYTES), (2, 10))
     ]
-    done = await ask(store, "POST", "parts", query=f"uploadId={upload}", content=document(etags))
+    done = await ask(
+        store, "POST", "parts", query=f"uploadId={upload}", content=error_response(etags)
+    )
     assert done.status_code == 200
     assert "<Error>" not in done.text
     head = await ask(store, "HEAD", "parts")
@@ -190,10 +192,10 @@ async def test_multipart_refusals(store: Any, ask: Ask) -> None:
         ([(3, etags[0][1])], "InvalidPart"),
         ([], "MalformedXML"),
     ):
-        response = await ask(store, "POST", "bad", query=query, content=document(listed))
+        response = await ask(store, "POST", "bad", query=query, content=error_response(listed))
         assert code_of(response) == code, listed
     assert upload in (await ask(store, "GET", query="uploads=")).text
     assert (await ask(store, "DELETE", "bad", query=query)).status_code == 204
-    gone = await ask(store, "POST", "bad", query=query, content=document(etags))
+    gone = await ask(store, "POST", "bad", query=query, content=error_response(etags))
     assert (gone.status_code, code_of(gone)) == (404, "NoSuchUpload")
     assert (await ask(store, "HEAD", "bad")).status_code == 404

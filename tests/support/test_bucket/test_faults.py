@@ -21,7 +21,7 @@ from tests.support.bucket import (
     is_afterwards,
     serve_client,
 )
-from tests.support.bucket.faults import FaultDice, befalls
+from tests.support.bucket.faults.fault import FaultDice, applies_to
 
 Ask = Callable[..., Awaitable[httpx.Response]]
 Start = Callable[..., Awaitable[Bucket]]
@@ -31,7 +31,7 @@ BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 def test_dice_follow_the_plan() -> None:
-    """A planned fault waits for a request that it can befall; None lets a request pass."""
+    """A planned fault waits for a request that it applies to; None lets a request pass."""
     dice = FaultDice(FaultScript(plan=(Fault.FALSE_SIZE, None, Fault.ERROR_BEFORE)))
     put, head = Operation.PUT_OBJECT, Operation.HEAD_OBJECT
     drawn = [dice.draw(operation) for operation in (put, put, head, put, head, put)]
@@ -46,7 +46,7 @@ def test_dice_have_a_seed() -> None:
     dice = FaultDice(script)
     drawn = Counter(dice.draw(Operation.PUT_OBJECT) for _ in range(10_000))
     assert 3_800 < drawn.pop(None) < 4_200
-    assert set(drawn) == {f for f in USUAL_FAULTS if befalls(f, Operation.PUT_OBJECT)}
+    assert set(drawn) == {f for f in USUAL_FAULTS if applies_to(f, Operation.PUT_OBJECT)}
 
 
 STATUSES = {
@@ -187,7 +187,7 @@ async def test_complete(
 async def test_a_bad_signature_has_no_faults(
     start_bucket: Start, store_of: Callable[..., Any], ask: Ask
 ) -> None:
-    """Faults befall good requests alone: under faults, too, a wrong signature is refused."""
+    """Faults apply to sound requests only: under faults, too, a wrong signature is refused."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(rate=1.0))
     wrong = store_of(bucket, secret_key="guess")
@@ -208,7 +208,7 @@ async def test_pause(start_bucket: Start, store_of: Callable[..., Any], ask: Ask
 
 
 async def test_tls(start_bucket: Start) -> None:
-    """With TLS it is trusted by whoever trusts `ca_pem`, and by nobody else."""
+    """With TLS only a client that trusts `ca_pem` trusts it."""
     bucket = await start_bucket(is_tls=True)
     context = ssl.create_default_context(cadata=bucket.ca_pem.decode())
     async with httpx.AsyncClient(verify=context, trust_env=False) as client:

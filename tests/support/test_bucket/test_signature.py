@@ -4,10 +4,10 @@ import datetime
 
 import pytest
 
-from tests.support.bucket.refusal import Refusal
-from tests.support.bucket.request import Request
+from tests.support.bucket.http.error import S3Error
+from tests.support.bucket.request.head import Request
+from tests.support.bucket.request.signature import check_signature
 from tests.support.bucket.settings import Credential
-from tests.support.bucket.signature import check_signature
 
 # The keys and the requests of
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -66,12 +66,12 @@ def example(name: str, scope: str = f"{ACCESS_KEY}/20130524/us-east-1/s3/aws4_re
 def code_of(
     request: Request, *, secret: str = SECRET_KEY, now: float = NOW, token: str = ""
 ) -> str:
-    """Return the code of the refusal; "" if there is none."""
+    """Return the code of the error; "" if there is none."""
     credentials = {ACCESS_KEY: Credential(secret, token or None)}
     try:
         check_signature(request, credentials, "us-east-1", now)
-    except Refusal as refusal:
-        return refusal.code
+    except S3Error as error:
+        return error.code
     return ""
 
 

@@ -50,7 +50,7 @@ REST_LIMIT = 5000
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
 DEPTH_MAX_WEIGHT = 250
 
-# A flood of pings is a fault; who answers each of them does not send too much.
+# A flood of pings is a fault of ours; a client that answers each of them does not send too much.
 FLOOD = b"flood"
 
 _STREAM = re.compile(r"([^@]+)@(?:(trade)|depth(5|10|20)?(?:@100ms)?)")
@@ -70,8 +70,8 @@ class DiffTopic(Topic):
 
     data_type = "orderbook"
 
-    def __init__(self, name: str, market: Market, venue_name: str) -> None:
-        super().__init__(name, market, venue_name)
+    def __init__(self, name: str, market: Market, exchange_name: str) -> None:
+        super().__init__(name, market, exchange_name)
         endpoint, _, stream = name.partition(" ")
         self._wrapping = ("", "") if endpoint == "ws" else (f'{{"stream":"{stream}","data":', "}")
 
@@ -92,8 +92,8 @@ class DiffTopic(Topic):
 class PartialTopic(DiffTopic):
     """`<symbol>@depth20@100ms`: the best levels; no symbol, no time."""
 
-    def __init__(self, depth: int, name: str, market: Market, venue_name: str) -> None:
-        super().__init__(name, market, venue_name)
+    def __init__(self, depth: int, name: str, market: Market, exchange_name: str) -> None:
+        super().__init__(name, market, exchange_name)
         self._depth = depth
 
     def on_book(self, change: BookChange) -> Iterable[Frame]:
@@ -102,7 +102,7 @@ class PartialTopic(DiffTopic):
 
 
 class TradeTopic(DiffTopic):
-    """`<symbol>@trade`: one trade each, `t` without holes."""
+    """`<symbol>@trade`: one trade each, `t` without gaps."""
 
     data_type = "trade"
 
@@ -160,7 +160,7 @@ class BinanceDialect(Dialect):
         if opcode is Opcode.PONG and payload in self._unanswered:
             self._unanswered.clear()
 
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         if self._unanswered and now_ms - min(self._unanswered.values()) >= PONG_MS:
             self._unanswered.clear()
             self.close(1008, "Pong timeout")
@@ -170,12 +170,12 @@ class BinanceDialect(Dialect):
             self._unanswered[payload] = now_ms
             self.pending.append(Frame(payload, opcode=Opcode.PING))
 
-    def say_notice(self, now_ms: int) -> None:
+    def send_notice(self, now_ms: int) -> None:
         payload = f'{{"e":"serverShutdown","E":{now_ms}}}'
         wrapped = f'{{"stream":"!serverShutdown","data":{payload}}}'
         self.pending.append(text_frame(wrapped if self._endpoint == "stream" else payload))
 
-    def say_unknown(self, now_ms: int) -> None:
+    def send_unknown(self, now_ms: int) -> None:
         payload = f'{{"e":"simulatorEvent","E":{now_ms},"s":"BTCUSDT","x":[1,"2"]}}'
         wrapped = f'{{"stream":"btcusdt@simulatorEvent","data":{payload}}}'
         self.pending.append(foreign_frame(wrapped if self._endpoint == "stream" else payload))
@@ -216,7 +216,7 @@ class BinanceDialect(Dialect):
     def _is_refused(self, name: str) -> bool:
         symbol, _, kind = name.partition("@")
         data_type = "trade" if kind == "trade" else "orderbook"
-        return self.manners.refuses(StreamKey("binance", plain_symbol(symbol), data_type))
+        return self.behaviour.refuses(StreamKey("binance", plain_symbol(symbol), data_type))
 
     def _refuse(self, code: int, text: str, request_id: int | str | None) -> None:
         """Send an error: flat as the documents print it, or nested as clients quote it."""

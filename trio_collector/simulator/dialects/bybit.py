@@ -57,8 +57,8 @@ class BookTopic(Topic):
 
     data_type = "orderbook"
 
-    def __init__(self, name: str, market: Market, venue_name: str, *, is_spot: bool) -> None:
-        super().__init__(name, market, venue_name)
+    def __init__(self, name: str, market: Market, exchange_name: str, *, is_spot: bool) -> None:
+        super().__init__(name, market, exchange_name)
         self._is_spot = is_spot
 
     def snapshot(self, at_ms: int) -> Iterable[Frame]:
@@ -104,8 +104,8 @@ class TradeTopic(Topic):
 
     data_type = "trade"
 
-    def __init__(self, name: str, market: Market, venue_name: str, *, is_spot: bool) -> None:
-        super().__init__(name, market, venue_name)
+    def __init__(self, name: str, market: Market, exchange_name: str, *, is_spot: bool) -> None:
+        super().__init__(name, market, exchange_name)
         self._is_spot = is_spot
 
     def on_match(self, match: Match) -> Iterable[Frame]:
@@ -117,7 +117,7 @@ class TradeTopic(Topic):
 
     def _trade(self, trade: Trade) -> str:
         symbol, decimals = self.market.symbol, self.market.price_decimals
-        # Ids do not tell of losses: digits with holes on spot, UUIDs elsewhere.
+        # Ids prove no loss: digits with gaps on spot, UUIDs elsewhere.
         trade_id = 2_290_000_000_000_000_000 + 3 * trade.id if self._is_spot else _uuid(trade.id)
         tick = "" if self._is_spot else '"L":"PlusTick",'
         return (
@@ -144,7 +144,7 @@ class BybitDialect(Dialect):
             self._reply(Request(op=""), is_success=False, text="error:request format invalid")
             return
         if request.op == "ping":
-            if not self.manners.ignores_text_pings:
+            if not self.behaviour.ignores_text_pings:
                 self._reply(request, is_success=True, text="pong")
         elif request.op == "subscribe":
             self._subscribe(request)
@@ -155,7 +155,7 @@ class BybitDialect(Dialect):
         else:
             self._reply(request, is_success=False, text=f"error:unknown op,op:{request.op}")
 
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         self.close_when_silent(now_ms, SILENCE_MS, 1000, "")
 
     def _subscribe(self, request: Request) -> None:
@@ -171,7 +171,7 @@ class BybitDialect(Dialect):
         if not self.is_spot:
             self.acknowledge(self._answer(request, is_success=True, text=""))
 
-    def say_unknown(self, now_ms: int) -> None:
+    def send_unknown(self, now_ms: int) -> None:
         self.pending.append(
             foreign_frame(
                 f'{{"topic":"simulatorTopic.BTCUSDT","ts":{now_ms},"type":"snapshot"'
@@ -195,7 +195,7 @@ class BybitDialect(Dialect):
         _, dot, family = self.exchange.name.partition(".")
         symbol = f"{plain_symbol(match[3])}{dot}{family}"
         stream = StreamKey("bybit", symbol, "trade" if match[2] else "orderbook")
-        return self.exchange.find(match[3]) is None or self.manners.refuses(stream)
+        return self.exchange.find(match[3]) is None or self.behaviour.refuses(stream)
 
     def _make_topic(self, name: str) -> Topic:
         match = _TOPIC.fullmatch(name)

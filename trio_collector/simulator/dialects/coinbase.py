@@ -135,7 +135,7 @@ class CoinbaseDialect(Dialect):
             self._refuse("failed to parse message")
             return
         if request.channel not in CHANNELS:
-            self._refuse("authentication failure")  # seen live: what a wrong channel is told
+            self._refuse("authentication failure")  # seen live, for a wrong channel
         elif request.type == "subscribe":
             self._subscribe(request, now_ms)
         elif request.type == "unsubscribe":
@@ -151,7 +151,7 @@ class CoinbaseDialect(Dialect):
         else:
             self._events.setdefault((channel, topic.name), []).append(frame)
 
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         self._send_events(now_ms)
         while self._acks_due and self._acks_due[0] <= now_ms:
             self._acks_due.pop(0)
@@ -179,9 +179,9 @@ class CoinbaseDialect(Dialect):
     def _is_unknown(self, channel: str, product: str) -> bool:
         data_type = "trade" if channel == "market_trades" else "orderbook"
         stream = StreamKey("coinbase", plain_symbol(product), data_type)
-        return self.exchange.find(product) is None or self.manners.refuses(stream)
+        return self.exchange.find(product) is None or self.behaviour.refuses(stream)
 
-    def say_unknown(self, now_ms: int) -> None:
+    def send_unknown(self, now_ms: int) -> None:
         self._send("simulator_channel", [_json_frame({"type": "update", "x": ["1"]})], now_ms)
         self.pending[-1] = self.pending[-1]._replace(fate=Fate.FOREIGN)
 
@@ -231,9 +231,9 @@ class CoinbaseDialect(Dialect):
         self.pending.append(Frame(payload, streams, ids=ids))
 
     def _acknowledge_after(self, delay_ms: int, now_ms: int) -> None:
-        """Send the list of subscriptions so much later, as far as manners go."""
-        delay_ms += self.manners.ack_delay_ms
-        if self.manners.withholds_acks:
+        """Send the list of subscriptions so much later, as far as behaviour go."""
+        delay_ms += self.behaviour.ack_delay_ms
+        if self.behaviour.withholds_acks:
             return
         if delay_ms:
             self._acks_due.append(now_ms + delay_ms)

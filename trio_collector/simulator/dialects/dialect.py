@@ -1,26 +1,26 @@
-"""What the five dialects share: topics joined, frames pending, and when who was heard.
+"""What the five dialects share: joined topics, pending frames, and when each side was last heard.
 
-A dialect has manners. They are good, unless a fault has spoiled them; then acks are refused,
-withheld or late, pings go unanswered, and topics fall silent, of which the record hears as lost.
+A dialect follows its documents unless a fault changes its behaviour: then acks are refused, missing
+or late, pings are not answered, and topics are silent, whose frames the record counts as lost.
 """
 
 import abc
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from trio_collector.simulator.dialects.manners import Manners, Streams
+from trio_collector.simulator.dialects.behaviour import Behaviour, StreamFilter
 from trio_collector.simulator.markets.exchange import ExchangeFacts, SimulatedExchange, Topic
 from trio_collector.simulator.net.frames import Frame, Opcode, StreamKey, close_frame, lost
 
 
-class Absentee:
-    """Stands in for a dialect that has fallen silent: what it would be sent is lost."""
+class SilencedSubscriber:
+    """Subscribes in place of a dialect that a fault has silenced: its frames are lost."""
 
     def __init__(self, dialect: "Dialect") -> None:
         self._dialect = dialect
 
     def deliver(self, topic: Topic, frame: Frame) -> None:
-        """Take one frame of a topic that nothing is said of."""
+        """Take one frame of a silenced topic."""
         self.post((frame,))
 
     def post(self, frames: Iterable[Frame]) -> None:
@@ -29,7 +29,7 @@ class Absentee:
 
 
 class Dialect(abc.ABC):
-    """One connection of one venue; `target` is the path and query that the client asked for."""
+    """One connection of one exchange; `target` is the path and query that the client asked for."""
 
     facts: ClassVar[ExchangeFacts]
 
@@ -40,19 +40,19 @@ class Dialect(abc.ABC):
         self.pending: list[Frame] = []
         self.opened_ms = self.heard_ms = self.sent_ms = now_ms
         self.is_closed = False
-        self.manners = Manners()
+        self.behaviour = Behaviour()
         self._is_gone = False
         self._late_acks: list[tuple[int, Frame]] = []  # and when they are due
-        self._silent: list[Streams] = []
-        self._unspoken: set[str] = set()  # topics that were silent from the first
-        self._absentee = Absentee(self)
+        self._silent_filters: list[StreamFilter] = []
+        self._silent_from_start: set[str] = set()  # topics that were silent from the first
+        self._silenced = SilencedSubscriber(self)
 
     @abc.abstractmethod
     def answer(self, message: bytes, now_ms: int) -> None:
         """Do what the client's `message` asks; never raises, whatever the bytes are."""
 
     @abc.abstractmethod
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         """Send what is due by the clock."""
 
     def receive(self, message: bytes, now_ms: int) -> None:
@@ -80,15 +80,15 @@ class Dialect(abc.ABC):
         if not self.is_closed:
             if self._late_acks:
                 self._send_late_acks(now_ms)
-            self.on_time(now_ms)
+            self.send_due(now_ms)
         self._is_gone = self.is_closed
         frames, self.pending = self.pending, []
         if frames:
             self.sent_ms = now_ms
         return frames
 
-    def leave(self) -> None:
-        """Be gone: no topic delivers here any more."""
+    def unsubscribe_all(self) -> None:
+        """Leave every topic: none delivers here any more."""
         for name in list(self.topics):
             self.drop(name)
 
@@ -98,71 +98,71 @@ class Dialect(abc.ABC):
             return
         topic, snapshot = self.exchange.join(name, make, self)
         self.topics[name] = topic
-        if self.manners.grants_silence(topic.stream):
-            self._unspoken.add(name)
-        if name in self._unspoken or self._is_silent_about(topic.stream):
-            self._hush(topic)
-        speaker = self._absentee if self._absentee in topic.subscribers else self
+        if self.behaviour.grants_silence(topic.stream):
+            self._silent_from_start.add(name)
+        if name in self._silent_from_start or self._is_silent_about(topic.stream):
+            self._silence(topic)
+        recipient = self._silenced if self._silenced in topic.subscribers else self
         for frame in snapshot:
-            speaker.deliver(topic, frame)
+            recipient.deliver(topic, frame)
 
     def drop(self, name: str) -> None:
         """Unsubscribe from the topic `name`, if it is joined."""
         topic = self.topics.pop(name, None)
-        self._unspoken.discard(name)
+        self._silent_from_start.discard(name)
         if topic is not None:
             topic.subscribers.pop(self, None)
-            topic.subscribers.pop(self._absentee, None)
+            topic.subscribers.pop(self._silenced, None)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection after what is pending."""
-        self.leave()
+        self.unsubscribe_all()
         self.is_closed = True
         self.pending.append(close_frame(code, reason))
 
-    def depart(self) -> None:
-        """Say nothing more: somebody else ends the connection."""
-        self.leave()
+    def stop(self) -> None:
+        """Send nothing more; the caller ends the connection."""
+        self.unsubscribe_all()
         self.is_closed = self._is_gone = True
 
     def acknowledge(self, reply: Frame) -> None:
-        """Send the answer to a request, as far as manners go."""
-        if self.manners.withholds_acks:
+        """Send the answer to a request, unless a fault withholds or delays it."""
+        if self.behaviour.withholds_acks:
             return
-        delay_ms = self.manners.ack_delay_ms
+        delay_ms = self.behaviour.ack_delay_ms
         if delay_ms:
             self._late_acks.append((self.heard_ms + delay_ms, reply))
         else:
             self.pending.append(reply)
 
-    def fall_silent(self, streams: Streams) -> None:
-        """Say nothing of `streams` any more, while their ids go on."""
-        self._silent.append(streams)
+    def silence(self, streams: StreamFilter) -> None:
+        """Send nothing of `streams` any more, while their ids go on."""
+        self._silent_filters.append(streams)
         for topic in self.topics.values():
-            if streams.cover(topic.stream):
-                self._hush(topic)
+            if streams.matches(topic.stream):
+                self._silence(topic)
 
-    def speak_again(self, streams: Streams) -> None:
-        """Go on with `streams` where they are by now."""
-        self._silent.remove(streams)
+    def unsilence(self, streams: StreamFilter) -> None:
+        """Send `streams` again, from where they are by now."""
+        self._silent_filters.remove(streams)
         for name, topic in self.topics.items():
-            if name not in self._unspoken and not self._is_silent_about(topic.stream):
-                topic.subscribers.pop(self._absentee, None)
+            if name not in self._silent_from_start and not self._is_silent_about(topic.stream):
+                topic.subscribers.pop(self._silenced, None)
                 topic.subscribers[self] = None
 
-    def say_notice(self, now_ms: int) -> None:  # noqa: B027 - most venues have no words for it
-        """Announce that the connection is going to end, where the venue has words for it."""
+    def send_notice(self, now_ms: int) -> None:  # noqa: B027 - most exchanges send no such notice
+        """Announce that the connection is going to end, where the exchange does so."""
 
     @abc.abstractmethod
-    def say_unknown(self, now_ms: int) -> None:
-        """Send a message of a type that nobody has asked for."""
+    def send_unknown(self, now_ms: int) -> None:
+        """Send a message of a type that was not subscribed."""
 
-    def _hush(self, topic: Topic) -> None:
+    def _silence(self, topic: Topic) -> None:
         topic.subscribers.pop(self, None)
-        topic.subscribers[self._absentee] = None
+        topic.subscribers[self._silenced] = None
 
     def _is_silent_about(self, stream: StreamKey) -> bool:
-        return any(streams.cover(stream) for streams in self._silent)
+        return any(streams.matches(stream) for streams in self._silent_filters)
 
     def _send_late_acks(self, now_ms: int) -> None:
         due = [reply for due_ms, reply in self._late_acks if due_ms <= now_ms]

@@ -89,8 +89,8 @@ class TopTopic(Topic):
 
     data_type = "orderbook"
 
-    def __init__(self, channel: str, name: str, market: Market, venue_name: str) -> None:
-        super().__init__(name, market, venue_name)
+    def __init__(self, channel: str, name: str, market: Market, exchange_name: str) -> None:
+        super().__init__(name, market, exchange_name)
         self._channel = channel
         self._depth = _DEPTHS[channel]
 
@@ -143,7 +143,7 @@ class OkxDialect(Dialect):
 
     def answer(self, message: bytes, now_ms: int) -> None:
         if message == b"ping":
-            if not self.manners.ignores_text_pings:
+            if not self.behaviour.ignores_text_pings:
                 self.pending.append(text_frame("pong"))
             return
         try:
@@ -154,14 +154,14 @@ class OkxDialect(Dialect):
         for arg in request.args:
             self._obey(request, arg)
 
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         self.close_when_silent(now_ms, SILENCE_MS, 4004, "No data received in 30s.")
 
-    def say_notice(self, now_ms: int) -> None:
+    def send_notice(self, now_ms: int) -> None:
         text = "The connection will soon be closed for a service upgrade. Please reconnect."
         self._reply(None, event="notice", code="64008", msg=text)
 
-    def say_unknown(self, now_ms: int) -> None:
+    def send_unknown(self, now_ms: int) -> None:
         self.pending.append(
             foreign_frame(
                 f'{{"arg":{{"channel":"simulator-channel","instId":"BTC-USDT"}}'
@@ -191,7 +191,7 @@ class OkxDialect(Dialect):
     def _is_refused(self, request: Request, arg: Arg) -> bool:
         data_type = "trade" if arg.channel == "trades" else "orderbook"
         stream = StreamKey("okx", plain_symbol(arg.instId), data_type)
-        return request.op == "subscribe" and self.manners.refuses(stream)
+        return request.op == "subscribe" and self.behaviour.refuses(stream)
 
     def _refuse(self, code: str, text: str, request_id: str | None) -> None:
         self._reply(request_id, event="error", code=code, msg=text)

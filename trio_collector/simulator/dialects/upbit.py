@@ -43,9 +43,9 @@ class BookTopic(Topic):
     data_type = "orderbook"
 
     def __init__(
-        self, name: str, market: Market, venue_name: str, *, is_simple: bool, units: int = 30
+        self, name: str, market: Market, exchange_name: str, *, is_simple: bool, units: int = 30
     ) -> None:
-        super().__init__(name, market, venue_name)
+        super().__init__(name, market, exchange_name)
         self._names = _SIMPLE if is_simple else _DEFAULT
         self._units = units
 
@@ -85,9 +85,9 @@ class TradeTopic(Topic):
     data_type = "trade"
 
     def __init__(
-        self, name: str, market: Market, venue_name: str, *, is_simple: bool, units: int = 30
+        self, name: str, market: Market, exchange_name: str, *, is_simple: bool, units: int = 30
     ) -> None:
-        super().__init__(name, market, venue_name)
+        super().__init__(name, market, exchange_name)
         self._names = _SIMPLE if is_simple else _DEFAULT
 
     def snapshot(self, at_ms: int) -> Iterable[Frame]:
@@ -120,7 +120,7 @@ class TradeTopic(Topic):
 
 
 def sequential_id(trade: Trade) -> int:
-    """Return an id that is unique, but with holes, and out of order in every pair of trades."""
+    """Return an id that is unique, but with gaps, and out of order in every pair of trades."""
     return 1_700_000_000_000_000 + 7 * (trade.id ^ 1)
 
 
@@ -136,7 +136,7 @@ class UpbitDialect(Dialect):
 
     def answer(self, message: bytes, now_ms: int) -> None:
         if message == b"PING":
-            if not self.manners.ignores_text_pings:
+            if not self.behaviour.ignores_text_pings:
                 self.pending.append(Frame(b'{"status":"UP"}', opcode=Opcode.BINARY))
             return
         try:
@@ -158,7 +158,7 @@ class UpbitDialect(Dialect):
             self._is_simple = fields.get("format") == "SIMPLE"
             self._replace(types, is_simple=self._is_simple)
 
-    def say_unknown(self, now_ms: int) -> None:
+    def send_unknown(self, now_ms: int) -> None:
         names = _SIMPLE if self._is_simple else _DEFAULT
         fields = {"type": '"simulatorType"', "code": '"KRW-BTC"', "timestamp": str(now_ms)}
         self.pending.append(_binary(fields, names)._replace(fate=Fate.FOREIGN))
@@ -166,13 +166,13 @@ class UpbitDialect(Dialect):
     def _is_refused(self, wanted: dict[str, Any]) -> bool:
         symbols = [plain_symbol(code.partition(".")[0]) for code in wanted["codes"]]
         streams = [StreamKey("upbit", symbol, wanted["type"]) for symbol in symbols]
-        return any(map(self.manners.refuses, streams))
+        return any(map(self.behaviour.refuses, streams))
 
-    def on_time(self, now_ms: int) -> None:
+    def send_due(self, now_ms: int) -> None:
         self.close_when_silent(now_ms, SILENCE_MS, 1000, "")
 
     def _replace(self, types: list[dict[str, Any]], *, is_simple: bool) -> None:
-        self.leave()
+        self.unsubscribe_all()
         self._types = types
         for wanted in types:
             for code in wanted["codes"]:

@@ -1,4 +1,4 @@
-"""All kinds of faults: at what moment they strike, what parameters they take, what a client sees.
+"""All kinds of faults: their stage, their parameters, and what a client sees.
 
 The table in docs/simulator.md says the same; a test compares the two.
 """
@@ -12,18 +12,18 @@ from trio_collector.simulator.faults.fault import Kind
 
 
 class Stage(enum.Enum):
-    """What a fault befalls; that decides where it is carried out, and what can be known by then."""
+    """What a fault applies to; it decides who injects it, and what is known by then."""
 
     ACCEPT = "a connect, before the first byte"
     HANDSHAKE = "a connect, when its request is read"
     REST = "a REST request"
     CONNECTION = "a connection"
     MESSAGE = "a message of data"
-    VENUE = "an exchange"
+    EXCHANGE = "an exchange"
 
 
 class Traits(NamedTuple):
-    """What is true of a kind; `parameters` are those of its looks."""
+    """One kind; `parameters` beside the conditions of its stage, `text` is what a client sees."""
 
     stage: Stage
     parameters: tuple[str, ...]
@@ -37,7 +37,7 @@ _REPEAT = ("every_s", "times")
 _LINE = (*_WHERE, *_PATH, "connection", "after_s", "after_messages", "at_s", "rate", *_REPEAT)
 _CONNECT = (*_WHERE, "connection", "at_s", "rate", *_REPEAT, "for_s")
 
-# Where and when: what faults of a stage may be told, beside the parameters of their kind.
+# Where and when: the fields of faults of a stage, in addition to the parameters of their kind.
 CONDITIONS: Mapping[Stage, tuple[str, ...]] = MappingProxyType(
     {
         Stage.ACCEPT: _CONNECT,
@@ -45,12 +45,12 @@ CONDITIONS: Mapping[Stage, tuple[str, ...]] = MappingProxyType(
         Stage.REST: (*_WHERE, "at_s", "rate", *_REPEAT, "for_s"),
         Stage.CONNECTION: _LINE,
         Stage.MESSAGE: (*_LINE, *_STREAM),
-        Stage.VENUE: (*_WHERE, "at_s", *_REPEAT),
+        Stage.EXCHANGE: (*_WHERE, "at_s", *_REPEAT),
     }
 )
 
 _RETRY = ("retry_after_s", "is_retry_date")
-_SPOILED = ("is_extra",)
+_CORRUPTED = ("is_extra",)
 
 
 def _accept(text: str, *parameters: str) -> Traits:
@@ -74,7 +74,7 @@ def _message(text: str, *parameters: str) -> Traits:
 
 
 def _exchange(text: str, *parameters: str) -> Traits:
-    return Traits(Stage.VENUE, parameters, text)
+    return Traits(Stage.EXCHANGE, parameters, text)
 
 
 _CATALOG = {
@@ -95,12 +95,12 @@ _CATALOG = {
     Kind.STATUS_451: _handshake("451, not in this country"),
     Kind.STATUS_503: _handshake("503, as in maintenance", *_RETRY),
     Kind.IP_BAN: _handshake(
-        "`status` for everybody, REST too; Retry-After says what is left of `for_s`",
+        "`status` for every connect, REST too; Retry-After says what is left of `for_s`",
         "status",
         "is_retry_date",
     ),
     Kind.REST_STATUS: _rest("`status` instead of a depth snapshot", "status", *_RETRY),
-    Kind.REST_WEIGHT: _rest("429 to who spends more than `weight` in a minute", "weight"),
+    Kind.REST_WEIGHT: _rest("429 to a client that spends more than `weight` in a minute", "weight"),
     Kind.REST_GARBAGE: _rest("200 and a body that is no JSON"),
     Kind.REST_CUT: _rest("the connection ends in the middle of the body"),
     Kind.REST_SILENT: _rest("no answer, ever"),
@@ -122,7 +122,7 @@ _CATALOG = {
     Kind.CLOSE_1012: _connection("close frame 1012, restart", "reason"),
     Kind.CLOSE_1013: _connection("close frame 1013, try again later", "reason"),
     Kind.CLOSE_4000: _connection("close frame `code`, from 4000", "code", "reason"),
-    Kind.DAY_CUT: _connection("close frame 1001 at an age of `after_s`, 24 h if not told"),
+    Kind.DAY_CUT: _connection("close frame 1001 at an age of `after_s`, 24 h by default"),
     Kind.NOTICE: _connection(
         "Binance's serverShutdown or OKX's 64008, and `lead_s` later close frame 1001", "lead_s"
     ),
@@ -146,20 +146,20 @@ _CATALOG = {
     Kind.CLOSE_CODE_LOW: _connection("close frame 999"),
     Kind.CLOSE_CODE_HIGH: _connection("close frame 5000"),
     Kind.CLOSE_CODE_LOCAL: _connection("close frame 1006, which may not be sent"),
-    Kind.CLOSE_CODE_RESERVED: _connection("close frame 2999, which nobody has defined"),
+    Kind.CLOSE_CODE_RESERVED: _connection("close frame 2999, which is not defined"),
     Kind.CLOSE_REASON_NOT_UTF8: _connection("close frame 1000 with a reason that is not UTF-8"),
-    Kind.GARBAGE_TEXT: _message("text that is no JSON", *_SPOILED),
-    Kind.TRUNCATED_JSON: _message("the first half of the message", *_SPOILED),
-    Kind.WRONG_TYPES: _message("each value has another JSON type", *_SPOILED),
-    Kind.DEEP_NESTING: _message("objects in objects, 10,000 deep", *_SPOILED),
-    Kind.NOT_UTF8: _message("the message as a binary frame that is not UTF-8", *_SPOILED),
-    Kind.EMPTY_MESSAGE: _message("a frame without payload", *_SPOILED),
-    Kind.NULL_MESSAGE: _message("`null`", *_SPOILED),
-    Kind.HUGE_NUMBERS: _message("numbers of 400 digits", *_SPOILED),
-    Kind.EXTRA_FIELDS: _message("the message with a field that nobody knows"),
-    Kind.UNKNOWN_TYPE: _connection("a message of a type that nobody asked for"),
+    Kind.GARBAGE_TEXT: _message("text that is no JSON", *_CORRUPTED),
+    Kind.TRUNCATED_JSON: _message("the first half of the message", *_CORRUPTED),
+    Kind.WRONG_TYPES: _message("each value has another JSON type", *_CORRUPTED),
+    Kind.DEEP_NESTING: _message("objects in objects, 10,000 deep", *_CORRUPTED),
+    Kind.NOT_UTF8: _message("the message as a binary frame that is not UTF-8", *_CORRUPTED),
+    Kind.EMPTY_MESSAGE: _message("a frame without payload", *_CORRUPTED),
+    Kind.NULL_MESSAGE: _message("`null`", *_CORRUPTED),
+    Kind.HUGE_NUMBERS: _message("numbers of 400 digits", *_CORRUPTED),
+    Kind.EXTRA_FIELDS: _message("the message with an unknown field"),
+    Kind.UNKNOWN_TYPE: _connection("a message of a type that was not subscribed"),
     Kind.FRAGMENTED: _message("the frame in `fragments`, a ping between them", "fragments"),
-    Kind.LOST: _message("the message is not sent; the venue's ids go on"),
+    Kind.LOST: _message("the message is not sent; the exchange's ids go on"),
     Kind.DUPLICATE: _message("the message comes twice"),
     Kind.REPEATED: _message("the last `repeats` messages come again after it", "repeats"),
     Kind.REORDERED: _message("`behind` later messages overtake it", "behind"),
@@ -186,6 +186,6 @@ DAY_S = 86_400.0
 
 
 def fields_of(kind: Kind) -> tuple[str, ...]:
-    """Return the names of all that a fault of `kind` may be told."""
+    """Return the names of all fields that a fault of `kind` may set."""
     traits = CATALOG[kind]
     return ("kind", *CONDITIONS[traits.stage], *traits.parameters)

@@ -1,7 +1,7 @@
-"""What may go wrong between a client and a simulated venue, in words: pure data.
+"""A fault as data.
 
-A fault says what happens (`kind`), where, when, and how it looks. Its places are tables of a TOML
-file, or arguments::
+It says what goes wrong (`kind`), where, when, and with what parameters; in a table of a TOML file, or
+as arguments::
 
     [[faults]]
     kind = "close_1011"
@@ -11,7 +11,7 @@ file, or arguments::
 
     Fault(kind=Kind.CLOSE_1011, exchange="okx", connection=2, after_messages=100)
 
-Which of the parameters a kind takes, and what it does, says the catalog.
+The catalog says which parameters a kind takes, and what it does.
 """
 
 import enum
@@ -27,7 +27,7 @@ Rate = Annotated[float, Meta(gt=0, le=1, description="a number above 0, up to 1"
 CloseCode = Annotated[int, Meta(ge=4000, le=4999, description="a close code from 4000 to 4999")]
 Status = Annotated[int, Meta(ge=400, le=599, description="an HTTP status from 400 to 599")]
 Bytes = Annotated[int, Meta(ge=1, description="a whole number of bytes from 1")]
-# Back is as good as forth, and a year is far enough.
+# A clock may jump forwards or back, by a year at most.
 Shift = Annotated[
     float,
     Meta(ge=-31_536_000, le=31_536_000, description="a number of seconds within a year"),
@@ -139,17 +139,17 @@ class Kind(enum.StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One fault; where and when it is not told, it happens everywhere, at once.
+    """One fault; without a place it is everywhere, without a time at once.
 
     Times in seconds: `after_s` counts from a connection's handshake, `at_s` from the simulator's
-    start. What happens `at_s` befalls the connections that there are at that moment.
+    start, and concerns the connections that are open at that moment.
     """
 
     kind: Kind
 
     exchange: Literal["binance", "coinbase", "upbit", "okx", "bybit"] | None = None
     path: Name | None = None  # as in a URL, such as /bybit/v5/public/linear
-    connection: Count | None = None  # the n-th of the exchange; all, if not told
+    connection: Count | None = None  # the n-th of the exchange; all, if not given
     symbol: Name | None = None  # as the record spells it: btcusdt, btcusdt.linear
     data_type: Literal["orderbook", "trade"] | None = None
 
@@ -157,11 +157,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     after_messages: Count | None = None  # of data, on the connection
     at_s: Seconds | None = None
     every_s: Seconds | None = None  # again, as long as the connection lives
-    rate: Rate | None = None  # how likely at each message of data, or at each connect or request
+    rate: Rate | None = None  # probability for each message of data, or each connect or request
     times: Count | None = None  # at most so often, over all connections
 
-    for_s: Seconds | None = None  # how long; to the end, if not told
-    retry_after_s: Seconds | None = None  # no such header, if not told
+    for_s: Seconds | None = None  # how long; to the end, if not given
+    retry_after_s: Seconds | None = None  # no such header, if not given
     is_retry_date: bool = False  # the header has a date instead of seconds
     status: Status = 429
     code: CloseCode = 4000
@@ -176,11 +176,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fragments: Count = 3
     size_bytes: Bytes = 17 * 2**20  # above the collector's max_message_bytes of 16 MiB
     weight: Count = 6_000  # of requests in a minute
-    is_extra: bool = False  # beside a message of data, not instead of it
+    is_extra: bool = False  # in addition to a message of data, not instead of it
 
 
 class InjectedFault(msgspec.Struct, frozen=True):
-    """A fault that happened: `connection` is its number in the record, 0 if it was none."""
+    """A fault that was injected: `connection` is its number in the record, 0 without one."""
 
     at_s: float
     kind: Kind

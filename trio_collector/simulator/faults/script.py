@@ -1,4 +1,4 @@
-"""A script of faults, from arguments or from TOML; every problem is found at once, with its place."""
+"""A script of faults, from arguments or from TOML; all problems are found at once, with their places."""
 
 import tomllib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from trio_collector.simulator.faults.fault import Fault, Kind, Seed
 
 
 class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Faults, and the seed of those that the dice decide; raises ValueError if one makes no sense."""
+    """Faults, and the seed of their dice; raises ValueError if one makes no sense."""
 
     seed: Seed = 0
     faults: tuple[Fault, ...] = ()
@@ -80,18 +80,18 @@ def fault_problems(fault: Fault, place: str, *, is_tls: bool = True) -> Iterator
 
 
 def _unwanted(fault: Fault, place: str) -> Iterator[Problem]:
-    """Yield what is told to a kind of fault that has no use for it."""
+    """Yield the fields that are set and that this kind of fault does not use."""
     wanted = fields_of(fault.kind)
     for field in msgspec.structs.fields(Fault):
-        is_told = not field.required and getattr(fault, field.name) != field.default
-        if is_told and field.name not in wanted:
+        is_set = not field.required and getattr(fault, field.name) != field.default
+        if is_set and field.name not in wanted:
             conditions = ", ".join(wanted[1:])
             text = f"{fault.kind} has no use for it; it may be told {conditions}"
             yield Problem(f"{place}.{field.name}", text)
 
 
 def _misplaced(fault: Fault, place: str) -> Iterator[Problem]:
-    """Yield where `fault` cannot happen."""
+    """Yield the places where `fault` is impossible."""
     endpoint = ENDPOINTS.get(fault.path) if fault.path is not None else None
     if fault.path is not None and "path" in CONDITIONS[CATALOG[fault.kind].stage]:
         if endpoint is None:
@@ -104,13 +104,13 @@ def _misplaced(fault: Fault, place: str) -> Iterator[Problem]:
 
 
 def is_known_at(kind: Kind, exchange: str) -> bool:
-    """Return whether a fault of `kind` can happen at `exchange`."""
+    """Return whether a fault of `kind` is possible at `exchange`."""
     allowed = exchanges_of(kind)
     return not allowed or exchange in allowed
 
 
 def exchanges_of(kind: Kind) -> tuple[str, ...]:
-    """Return where alone a fault of `kind` can happen; nothing if that is everywhere."""
+    """Return the only exchanges where a fault of `kind` is possible; nothing if all."""
     return ("binance",) if CATALOG[kind].stage is Stage.REST else _ONLY_AT.get(kind, ())
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 Level = tuple[int, int]  # price, size; a size of 0 removes the level
 
 # Bybit's orderbook.50 is the deepest view that is still cut. A book of just that depth is seen
-# whole by it and by everything deeper, so that one list of changes is right for every venue.
+# whole by it and by everything deeper, so that one list of changes is right for every exchange.
 LEVELS = 50
 
 MAX_GAP = 4  # steps of price between two neighbours, when the book is made

@@ -1,4 +1,4 @@
-"""Whole numbers of smallest steps as the decimal texts that venues print."""
+"""Whole numbers of smallest steps as the decimal texts that exchanges print."""
 
 import functools
 

@@ -1,8 +1,8 @@
-"""A venue: its markets, and the topics that connections share.
+"""A simulated exchange: its markets, and the topics that connections share.
 
-Ids and contents of a message are the venue's, not the connection's: a topic renders each change
-once, and every subscriber gets the same bytes. What differs between connections (Coinbase's
-sequence numbers) the subscriber adds itself.
+A message has the same ids and content on every connection: a topic renders each change once, and
+every subscriber gets the same bytes. What differs between connections (Coinbase's sequence numbers)
+is added by the subscriber.
 """
 
 import abc
@@ -16,19 +16,19 @@ from trio_collector.simulator.markets.market import (
     BookChange,
     Change,
     Market,
+    MarketRates,
     Match,
-    Pace,
     Quiet,
     shifted,
 )
 from trio_collector.simulator.net.frames import Frame, StreamKey, plain_symbol
 
-# After a stall of the loop the market goes on from there instead of making up for all of it.
+# After a stall of the event loop a market catches up by this much at most.
 MAX_CATCH_UP_MS = 200.0
 
 
 class Subscriber(Protocol):
-    """A connection, as its venue sees it."""
+    """A connection, as the exchange sees it."""
 
     def deliver(self, topic: "Topic", frame: Frame) -> None:
         """Take one frame of a topic that it has joined."""
@@ -44,10 +44,10 @@ class Topic(abc.ABC):
 
     data_type: str
 
-    def __init__(self, name: str, market: Market, venue_name: str) -> None:
+    def __init__(self, name: str, market: Market, exchange_name: str) -> None:
         self.name = name
         self.market = market
-        exchange, dot, family = venue_name.partition(".")
+        exchange, dot, family = exchange_name.partition(".")
         symbol = f"{plain_symbol(market.symbol)}{dot}{family}"
         self.stream = StreamKey(exchange, symbol, self.data_type)
         self.subscribers: dict[Subscriber, None] = {}  # in the order they came
@@ -78,7 +78,7 @@ class Topic(abc.ABC):
 
 
 class ExchangeFacts(NamedTuple):
-    """How an exchange differs from others, before anyone connects."""
+    """How an exchange differs from the others, whatever is subscribed."""
 
     exchange: str
     is_trade_per_message: bool = False
@@ -89,8 +89,8 @@ class ExchangeFacts(NamedTuple):
 class SimulatedExchange:
     """The markets of one exchange, stepped together.
 
-    Where an exchange has families of markets that share their symbols, each is a venue, and its
-    name says which: `bybit.linear`. Its streams are recorded under `btcusdt.linear`.
+    Where an exchange has categories of markets that share their symbols, there is one object for each,
+    named `bybit.linear`; its streams are recorded under `btcusdt.linear`.
     """
 
     def __init__(self, facts: ExchangeFacts, *, now_ms: float, name: str = "") -> None:
@@ -100,7 +100,7 @@ class SimulatedExchange:
         self.markets: dict[str, Market] = {}
         self._topics: dict[str, Topic] = {}
         self._topics_of: dict[str, list[Topic]] = {}
-        self.stepped_ms = now_ms  # up to when everything has happened
+        self.stepped_ms = now_ms  # the time that the markets have reached
         self.shift_ms = 0  # how far the times in messages are off
 
     def list_markets(
@@ -108,11 +108,11 @@ class SimulatedExchange:
     ) -> None:
         """Open a market for each of `symbols`."""
         per_match = MEAN_TRADES_PER_MATCH if self.facts.is_trade_per_message else 1.0
-        pace = Pace(books_per_s, trades_per_s / per_match, self.facts.quiet_ms)
+        rates = MarketRates(books_per_s, trades_per_s / per_match, self.facts.quiet_ms)
         for symbol in map(self.facts.market_symbol, symbols):
             self.markets[symbol] = Market(
                 symbol,
-                pace,
+                rates,
                 random.Random(f"{seed}/{symbol}"),
                 now_ms=self.stepped_ms,
                 price_decimals=0 if symbol.startswith("KRW-") else 2,
@@ -141,12 +141,12 @@ class SimulatedExchange:
         for symbol, market in self.markets.items():
             topics = self._topics_of.get(symbol, ())
             for change in market.step(now_ms):
-                told = shifted(change, self.shift_ms) if self.shift_ms else change
+                sent = shifted(change, self.shift_ms) if self.shift_ms else change
                 for topic in topics:
-                    _publish(topic, told)
+                    _publish(topic, sent)
 
     def rest_until(self, now_ms: float) -> None:
-        """Let time pass without anything happening."""
+        """Let time pass without a change."""
         for market in self.markets.values():
             market.rest(now_ms - self.stepped_ms)
         self.stepped_ms = now_ms

@@ -1,4 +1,4 @@
-"""The venues of a simulation."""
+"""All exchanges of a simulation."""
 
 from collections.abc import Mapping
 
@@ -9,18 +9,18 @@ from trio_collector.simulator.settings import Simulation
 
 
 def open_exchanges(settings: Simulation, now_ms: float) -> dict[str, SimulatedExchange]:
-    """Return every venue of `settings`, by the name that ENDPOINTS gives it.
+    """Return every exchange of `settings`, by its name in ENDPOINTS.
 
     Raises OSError if `captures` cannot be read.
     """
     exchanges: dict[str, SimulatedExchange] = {}
     for dialect, name in ENDPOINTS.values():
         if dialect.facts.exchange in settings.exchanges and name not in exchanges:
-            exchanges[name] = _open_venue(name, dialect.facts, settings, exchanges, now_ms)
+            exchanges[name] = _open_exchange(name, dialect.facts, settings, exchanges, now_ms)
     return exchanges
 
 
-def _open_venue(
+def _open_exchange(
     name: str,
     facts: ExchangeFacts,
     settings: Simulation,
@@ -28,7 +28,7 @@ def _open_venue(
     now_ms: float,
 ) -> SimulatedExchange:
     if settings.captures is not None:
-        # One venue for all paths of an exchange: its recording is told once.
+        # One for all paths of an exchange: its recording is sent once.
         return exchanges.get(facts.exchange) or RecordedExchange(
             facts, read_lines(settings.captures, facts.exchange), now_ms=now_ms
         )

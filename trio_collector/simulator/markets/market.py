@@ -1,16 +1,16 @@
-"""A random market: a book that moves and trades that happen, the same for the same generator.
+"""A random market: book changes and trades, the same for the same generator.
 
 Book changes and matches come as two Poisson processes. All dice are thrown per event and events
 are timed one by one, so however time is cut into steps, the same events come out at the same times.
 
-Invariants: the best bid is below the best ask; each side has `LEVELS` levels; ids have no holes:
+Invariants: the best bid is below the best ask; each side has `LEVELS` levels; ids have no gaps:
 
     every level that changes     takes one update id (Binance U..u, OKX seqId)
     every change of the book     takes one number    (Bybit u)
     every trade                  takes one trade id
 
-A trade prints at the best price and leaves the book as it is: venues send the two on separate
-channels without a common order, so no reader of the feeds can tell.
+A trade prints at the best price and leaves the book as it is: exchanges send the two on separate
+channels without a common order, so no reader can notice.
 """
 
 import math
@@ -22,14 +22,14 @@ from typing import NamedTuple
 from trio_collector.simulator.markets.book_side import LEVELS, BookSide, Level
 
 SIZE_DECIMALS = 6
-HISTORY = 20  # trades that a venue can show to who subscribes now
+HISTORY = 20  # past trades that an exchange can send to a new subscriber
 MEAN_TRADES_PER_MATCH = 1.5
 MAX_LEVELS_PER_CHANGE = 4
 MAX_SPREAD = 20
 
 
-class Pace(NamedTuple):
-    """How fast a market goes; after `quiet_ms` without a change of the book it says so."""
+class MarketRates(NamedTuple):
+    """Mean rates of a market; after `quiet_ms` without a change of the book it yields Quiet."""
 
     books_per_s: float
     matches_per_s: float
@@ -74,7 +74,7 @@ class Match(NamedTuple):
 
 
 class Quiet(NamedTuple):
-    """The book has not changed for the pace's `quiet_ms`."""
+    """The book has not changed for `quiet_ms`."""
 
     at_ms: int
 
@@ -83,7 +83,7 @@ Change = BookChange | Match | Quiet
 
 
 def shifted(change: Change, shift_ms: int) -> Change:
-    """Return `change` as a clock that is `shift_ms` off tells it."""
+    """Return `change` with its times shifted by `shift_ms`."""
     at_ms = change.at_ms + shift_ms
     if isinstance(change, Match):
         trades = [trade._replace(at_ms=trade.at_ms + shift_ms) for trade in change.trades]
@@ -95,11 +95,17 @@ class Market:
     """One symbol; `price_decimals` and SIZE_DECIMALS say what its whole numbers mean."""
 
     def __init__(
-        self, symbol: str, pace: Pace, rng: random.Random, *, now_ms: float, price_decimals: int = 2
+        self,
+        symbol: str,
+        rates: MarketRates,
+        rng: random.Random,
+        *,
+        now_ms: float,
+        price_decimals: int = 2,
     ) -> None:
         self.symbol = symbol
         self.price_decimals = price_decimals
-        self._pace = pace
+        self._rates = rates
         self._rng = rng
         self._start_price = rng.randint(20_000, 7_000_000)
         self._asks = BookSide(1, self._start_price + 1, rng)
@@ -110,29 +116,29 @@ class Market:
         self.latest_trades: deque[Trade] = deque(maxlen=HISTORY)
         while len(self.latest_trades) < HISTORY:
             self._match(now_ms)
-        self._change_due = now_ms + self._wait_ms(pace.books_per_s)
-        self._match_due = now_ms + self._wait_ms(pace.matches_per_s)
-        self._quiet_due = now_ms + pace.quiet_ms
+        self._change_due = now_ms + self._wait_ms(rates.books_per_s)
+        self._match_due = now_ms + self._wait_ms(rates.matches_per_s)
+        self._quiet_due = now_ms + rates.quiet_ms
 
     def step(self, now_ms: float) -> Iterator[Change]:
-        """Yield what happens up to `now_ms`; the book is as each change leaves it."""
+        """Yield the changes up to `now_ms`; while one is yielded the book is as it leaves it."""
         while True:
             due = min(self._change_due, self._match_due, self._quiet_due)
             if due > now_ms:
                 return
             if due == self._change_due:
-                self._change_due += self._wait_ms(self._pace.books_per_s)
-                self._quiet_due = due + self._pace.quiet_ms
+                self._change_due += self._wait_ms(self._rates.books_per_s)
+                self._quiet_due = due + self._rates.quiet_ms
                 yield self._change_book(due)
             elif due == self._match_due:
-                self._match_due += self._wait_ms(self._pace.matches_per_s)
+                self._match_due += self._wait_ms(self._rates.matches_per_s)
                 yield self._match(due)
             else:
-                self._quiet_due += self._pace.quiet_ms
+                self._quiet_due += self._rates.quiet_ms
                 yield Quiet(int(due))
 
     def rest(self, pause_ms: float) -> None:
-        """Put everything that is due off by `pause_ms`, as if that time had not passed."""
+        """Postpone everything that is due by `pause_ms`."""
         self._change_due += pause_ms
         self._match_due += pause_ms
         self._quiet_due += pause_ms
@@ -159,13 +165,13 @@ class Market:
         if dice < 0.15:
             self._walk(bids, asks)
             return
-        ladder, levels = self._rng.choice(((self._bids, bids), (self._asks, asks)))
+        side, levels = self._rng.choice(((self._bids, bids), (self._asks, asks)))
         if dice < 0.75:
-            levels.update(ladder.resize())
+            levels.update(side.resize())
         elif dice < 0.875:
-            levels.update(ladder.thin())
+            levels.update(side.thin())
         else:
-            levels.update(ladder.thicken())
+            levels.update(side.thicken())
 
     def _walk(self, bids: dict[int, int], asks: dict[int, int]) -> None:
         """Move the price one step, more likely back to where it began than away from it."""

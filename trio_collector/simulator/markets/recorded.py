@@ -9,7 +9,7 @@ A file is one recorded session; files are sent in the order of their names, each
     rest_*         bodies of REST answers
 
 and lines that would end or refuse the session. Other control messages (acks, pongs, heartbeats) are
-sent as they are. Every subscription is granted by the venue's own ack first; the first connection
+sent as they are. Every subscription is granted by the exchange's own ack first; the first connection
 that subscribes then gets everything once, all others stay silent.
 """
 
@@ -58,7 +58,7 @@ def read_lines(captures: Path, exchange: str) -> list[bytes]:
 
 
 class RecordedExchange(SimulatedExchange):
-    """A venue where every symbol exists, nothing happens, and one subscriber is told of the past."""
+    """An exchange with every symbol and no changes; its recording is sent to one subscriber."""
 
     def __init__(self, facts: ExchangeFacts, lines: Iterable[bytes], *, now_ms: float) -> None:
         super().__init__(facts, now_ms=now_ms)

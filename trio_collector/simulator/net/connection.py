@@ -1,7 +1,7 @@
-"""One WebSocket client of a simulated venue, from the handshake's end to its own.
+"""One WebSocket client of a simulated exchange, from the end of the handshake on.
 
-wsproto reads what the client sends; what goes back goes through the outbox. A dialect decides, this
-carries out; between the two, a course may have faults for the connection.
+wsproto reads what the client sends; answers go through the outbox. A dialect decides, this file
+carries out; between the two, faults of the connection change what is sent.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ from wsproto.frame_protocol import CloseReason
 
 from trio_collector.simulator.clock import Clock
 from trio_collector.simulator.dialects.dialect import Dialect
-from trio_collector.simulator.faults.act import Act
-from trio_collector.simulator.faults.course import Course
+from trio_collector.simulator.faults.action import Action
+from trio_collector.simulator.faults.connection_faults import ConnectionFaults
 from trio_collector.simulator.net.connection_end import RECEIVE_BYTES, Stream
 from trio_collector.simulator.net.frames import Frame, Opcode, close_frame
 from trio_collector.simulator.net.outbox import Outbox
-from trio_collector.simulator.record import Visit
+from trio_collector.simulator.record import ConnectionInfo
 
 MAX_MESSAGE_BYTES = 1_048_576
 CLOSE_GRACE_S = 1.0  # for the other side to answer a close frame and to go
 
 
 class Connection:
-    """A client: what it says goes to `dialect`, what that answers to `outbox`."""
+    """A client: its messages go to `dialect`, the answers to `outbox`."""
 
     def __init__(
         self,
@@ -34,37 +34,37 @@ class Connection:
         dialect: Dialect,
         outbox: Outbox,
         clock: Clock,
-        visit: Visit,
+        info: ConnectionInfo,
     ) -> None:
         self.dialect = dialect
         self.outbox = outbox
-        self.visit = visit
-        self.course: Course | None = None
+        self.info = info
+        self.faults: ConnectionFaults | None = None
         self._stream = stream
         self._clock = clock
         self._websocket = WebSocket(ConnectionType.SERVER)
         self._message = bytearray()
 
     def flush(self) -> None:
-        """Put what the dialect has to say into the outbox."""
+        """Put the frames of the dialect into the outbox."""
         now_ms = self._clock.now_ms()
-        if self.course is None:
+        if self.faults is None:
             self.outbox.put(self.dialect.flush(now_ms))
             return
         now_s = self._clock.now_s()
-        self.course.begin(now_s)
-        self.outbox.put_scripted(self.course.bend(self.dialect.flush(now_ms), now_s))
+        self.faults.tick(now_s)
+        self.outbox.put_scripted(self.faults.apply(self.dialect.flush(now_ms), now_s))
 
     @property
     def is_late(self) -> bool:
-        """Whether something is held back that time alone will send."""
-        return self.course is not None and self.course.is_late
+        """Whether frames are held back until their time comes."""
+        return self.faults is not None and self.faults.is_late
 
-    def befall(self, act: Act) -> None:
-        """Let `act` happen to the connection, after what is on its way."""
+    def perform(self, action: Action) -> None:
+        """Do `action` after what is queued; the dialect sends nothing more."""
         self.flush()
-        self.dialect.depart()
-        self.outbox.put_scripted([act])
+        self.dialect.stop()
+        self.outbox.put_scripted([action])
 
     async def run(self, trailing: bytes) -> None:
         """Serve the client until either side ends it; `trailing` came with the handshake."""
@@ -77,8 +77,8 @@ class Connection:
                     await self._receive()
                     self.outbox.scope.cancel()
         finally:
-            if self.course is not None:
-                self.outbox.give_up(self.course.leave())
+            if self.faults is not None:
+                self.outbox.give_up(self.faults.close())
 
     async def _send(self) -> None:
         await self.outbox.run()
@@ -97,7 +97,7 @@ class Connection:
                 await self._discard()
 
     async def _discard(self) -> None:
-        """Read on if the client has not taken its leave.
+        """Read on if the client has not closed the WebSocket.
 
         Closing a socket with unread bytes resets it, and the client would lose our close frame.
         """
@@ -106,7 +106,7 @@ class Connection:
                 pass
 
     def _take_events(self) -> bool:
-        """Act on what the client sent; return whether it may send more."""
+        """Action on what the client sent; return whether it may send more."""
         is_open = all(self._take(event) for event in self._websocket.events())
         self.flush()
         return is_open
@@ -117,7 +117,7 @@ class Connection:
         if isinstance(event, BytesMessage):
             return self._collect(bytes(event.data), is_whole=event.message_finished)
         if isinstance(event, Ping):
-            if not self.dialect.manners.ignores_ping_frames:
+            if not self.dialect.behaviour.ignores_ping_frames:
                 self._reply(Frame(bytes(event.payload), opcode=Opcode.PONG))
             self.dialect.receive_control(Opcode.PING, bytes(event.payload), self._clock.now_ms())
         elif isinstance(event, Pong):

@@ -1,4 +1,4 @@
-"""How a TCP connection can end, and what is under it where there is TLS."""
+"""How a TCP connection can end, with or without TLS on top."""
 
 import contextlib
 import fcntl
@@ -25,12 +25,12 @@ def set_reset(stream: trio.SocketStream) -> None:
 
 
 async def prepare_reset(stream: trio.SocketStream) -> None:
-    """Let closing `stream` send an RST that takes nothing back.
+    """Let closing `stream` send an RST after all data was delivered.
 
-    The kernel throws away what it has not delivered yet, so it gets the time to deliver it.
+    An RST makes the kernel drop what it has not delivered yet; waits up to DELIVERY_S for that.
     """
     with trio.move_on_after(DELIVERY_S):
-        while unacked_bytes(stream):  # noqa: ASYNC110 - the kernel tells nobody when it is done
+        while unacked_bytes(stream):  # noqa: ASYNC110 - the kernel has no event for it
             await trio.sleep(DELIVERY_POLL_S)
     set_reset(stream)
 
@@ -44,14 +44,14 @@ def unacked_bytes(stream: trio.SocketStream) -> int:
 
 
 async def discard(stream: trio.abc.ReceiveStream) -> None:
-    """Read until the client leaves."""
+    """Read until the client closes."""
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while await stream.receive_some(RECEIVE_BYTES):
             pass
 
 
 async def finish(stream: Stream) -> None:
-    """Send FIN, without any farewell of TLS, and wait for the client to leave."""
+    """Send FIN, without a close_notify of TLS, and wait until the client closes."""
     transport = transport_of(stream)
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await transport.send_eof()

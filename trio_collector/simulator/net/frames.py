@@ -1,8 +1,8 @@
-"""What a simulated venue sends: WebSocket frames, and the streams that each belongs to.
+"""What a simulated exchange sends: WebSocket frames, and the streams that each belongs to.
 
 A server's frames are not masked (RFC 6455, 5.1), so a frame is a head of 2 to 10 bytes and the
-payload as it is. Written by hand because one call for a frame, through wsproto, is what would bound
-the rate of a simulator that has to outrun a collector.
+payload as it is. Written by hand, because a call of wsproto for each frame would bound the rate of a
+simulator that has to be faster than a collector.
 """
 
 import enum
@@ -37,18 +37,18 @@ class Fate(enum.StrEnum):
 
     SENT = "sent"  # whole and in its place
     REPEATED = "repeated"  # once more, after it was sent
-    LATE = "late"  # whole, but after frames that it should have come before
-    SPOILED = "spoiled"  # something that no adapter can read came instead of it
-    FOREIGN = "foreign"  # sound, and of a type that nobody asked for
-    LOST = "lost"  # not sent, while the connection and the venue's ids went on
-    UNSENT = "unsent"  # not sent, because the connection could not go on
+    LATE = "late"  # whole, after frames that it should precede
+    SPOILED = "spoiled"  # replaced by something that no adapter can read
+    FOREIGN = "foreign"  # valid, of a type that was not subscribed
+    LOST = "lost"  # not sent, while the connection and the exchange's ids went on
+    UNSENT = "unsent"  # not sent, because the connection ended first
 
 
 class Frame(NamedTuple):
     """One message to a client; without streams it is a control message, such as an ack.
 
-    `ids` are the first and the last id that it covers, in the numbering in which its venue lets a
-    reader see what is missing; None where there is none.
+    `ids` are the first and the last id that it covers, in the numbering that lets a reader detect gaps;
+    None where the exchange has none.
     """
 
     payload: bytes
@@ -68,7 +68,7 @@ _TEXT = Opcode.TEXT  # looking a member up in its enum takes 84 ns in CPython 3.
 
 
 def foreign_frame(text: str, opcode: Opcode = Opcode.TEXT) -> Frame:
-    """Return a message of a type that nobody asked for."""
+    """Return a message of a type that was not subscribed."""
     return Frame(text.encode(), (), opcode, fate=Fate.FOREIGN)
 
 
@@ -78,7 +78,7 @@ def lost(frame: Frame) -> Frame:
 
 
 def unsent(frame: Frame) -> Frame:
-    """Return `frame` as one that the connection did not live to send."""
+    """Return `frame` as one that was not sent because the connection ended."""
     return frame._replace(fate=Fate.UNSENT, wire=b"")
 
 

@@ -1,9 +1,8 @@
-"""What a client goes through before it has a WebSocket: TLS, one request, and the faults of both.
+"""From an accepted connection to a WebSocket: TLS, one request, and the faults of both.
 
-Who asks for something else than a WebSocket gets an answer by REST, and is gone.
+A request for anything but a WebSocket is answered by REST, and the connection ends.
 """
 
-import email.utils
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,9 +14,9 @@ import trio
 from trio_collector.simulator.clock import Clock
 from trio_collector.simulator.dialects.dialect import Dialect
 from trio_collector.simulator.endpoints import Endpoint, find_endpoint
-from trio_collector.simulator.faults.alarm import Watch
-from trio_collector.simulator.faults.director import Director
-from trio_collector.simulator.faults.fault import Fault, Kind
+from trio_collector.simulator.faults.fault import Kind
+from trio_collector.simulator.faults.injector import FaultInjector
+from trio_collector.simulator.faults.trigger import ArmedFault
 from trio_collector.simulator.markets.exchange import SimulatedExchange
 from trio_collector.simulator.net.connection_end import (
     RECEIVE_BYTES,
@@ -28,15 +27,15 @@ from trio_collector.simulator.net.connection_end import (
     transport_of,
 )
 from trio_collector.simulator.net.http import (
-    HttpAnswer,
     HttpRequest,
     read_request,
     render_answer,
     render_upgrade,
 )
-from trio_collector.simulator.net.rest import MINUTE_S, Meter, answer_get, request_weight
-from trio_collector.simulator.net.tls import Flaw, ServerIdentity
-from trio_collector.simulator.record import SentRecord, Visit
+from trio_collector.simulator.net.identity import Flaw, ServerIdentity
+from trio_collector.simulator.net.refusals import ban_refusal, refusal
+from trio_collector.simulator.net.rest_service import RestService
+from trio_collector.simulator.record import ConnectionInfo, SentRecord
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -61,46 +60,43 @@ _STATUSES = {
 
 
 class Client(NamedTuple):
-    """A client that has a WebSocket now; `trailing` came behind its handshake."""
+    """A client that has completed the handshake; `trailing` are the bytes that came behind it."""
 
     stream: Stream
     exchange: SimulatedExchange
     dialect: Dialect
-    visit: Visit
+    info: ConnectionInfo
     trailing: bytes
 
 
 class Handshake:
-    """Lets clients in, or does to them what the director says."""
+    """Accepts clients, or injects the fault that concerns them."""
 
     def __init__(
         self,
         exchanges: Mapping[str, SimulatedExchange],
         sent: SentRecord,
-        director: Director,
+        injector: FaultInjector,
         identity: ServerIdentity | None,
         clock: Clock,
     ) -> None:
         self._exchanges = exchanges
         self._sent = sent
-        self._director = director
+        self._injector = injector
         self._identity = identity
         self._clock = clock
-        self._meter = Meter()
-        binance = exchanges.get("binance")
-        markets = binance.markets if binance else {}
-        self._opening_books = {symbol: market.book() for symbol, market in markets.items()}
+        self._rest = RestService(exchanges, sent, injector, clock)
         self._down_until_s: dict[str, float] = {}
 
     def close(self, exchange: str, for_s: float) -> None:
-        """Let no client in to `exchange` for `for_s`, whatever port it comes by."""
+        """Reset every client of `exchange` for `for_s`, on whatever port it connects."""
         self._down_until_s[exchange] = self._clock.now_s() + for_s
 
-    async def admit(self, socket: trio.SocketStream, exchange: str) -> Client | None:
-        """Return the client that got a WebSocket on the port of `exchange`, None if it got none."""
+    async def accept(self, socket: trio.SocketStream, exchange: str) -> Client | None:
+        """Return the client that connected to the port of `exchange`; None if it got no WebSocket."""
         http = h11.Connection(h11.SERVER)
         try:
-            stream = await self._accept(socket, exchange)
+            stream = await self._open_stream(socket, exchange)
             if stream is None:
                 return None
             with trio.fail_after(HANDSHAKE_S):
@@ -112,9 +108,9 @@ class Handshake:
             log.info("not a request", error=str(exc))
             return None
 
-    async def _accept(self, socket: trio.SocketStream, exchange: str) -> Stream | None:
-        """Return the stream to read a request from; None if the client is done with."""
-        fault = self._director.accept(exchange, self._clock.now_s())
+    async def _open_stream(self, socket: trio.SocketStream, exchange: str) -> Stream | None:
+        """Return the stream to read a request from; None if the connection has ended."""
+        fault = self._injector.accept(exchange, self._clock.now_s())
         if fault is not None and fault.kind is Kind.REFUSED:
             set_reset(socket)
             return None
@@ -134,25 +130,25 @@ class Handshake:
     ) -> Client | None:
         endpoint = find_endpoint(request.path) if request.is_upgrade else None
         if endpoint is None or endpoint.exchange not in self._exchanges:
-            await self._answer_rest(stream, http, request)
+            await self._rest.answer(stream, http, request)
             return None
         now_s = self._clock.now_s()
         exchange = endpoint.dialect.facts.exchange
         if now_s < self._down_until_s.get(exchange, -math.inf):
             set_reset(transport_of(stream))
             return None
-        number, watch = self._director.handshake(exchange, request.path, now_s)
-        if watch is not None and watch.fault.kind is not Kind.HANDSHAKE_SLOW:
-            await self._refuse(stream, http, request, watch)
+        number, armed = self._injector.handshake(exchange, request.path, now_s)
+        if armed is not None and armed.fault.kind is not Kind.HANDSHAKE_SLOW:
+            await self._refuse(stream, http, request, armed)
             return None
         upgrade = render_upgrade(http, request)
-        if watch is None:
+        if armed is None:
             await stream.send_all(upgrade)
         else:
-            await _drip(stream, upgrade, watch.fault.drip_s)
-        return self._seat(stream, http, request, endpoint, number)
+            await _drip(stream, upgrade, armed.fault.drip_s)
+        return self._open_websocket(stream, http, request, endpoint, number)
 
-    def _seat(
+    def _open_websocket(
         self,
         stream: Stream,
         http: h11.Connection,
@@ -162,15 +158,15 @@ class Handshake:
     ) -> Client:
         exchange = self._exchanges[endpoint.exchange]
         path = request.path.rstrip("/")
-        visit = self._sent.open_visit(exchange.exchange, path, number, self._clock.now_s())
+        info = self._sent.open_connection(exchange.exchange, path, number, self._clock.now_s())
         dialect = endpoint.dialect(exchange, request.target, self._clock.now_ms())
-        return Client(stream, exchange, dialect, visit, bytes(http.trailing_data[0]))
+        return Client(stream, exchange, dialect, info, bytes(http.trailing_data[0]))
 
     async def _refuse(
-        self, stream: Stream, http: h11.Connection, request: HttpRequest, watch: Watch
+        self, stream: Stream, http: h11.Connection, request: HttpRequest, armed: ArmedFault
     ) -> None:
-        """Do what befalls a handshake that comes to nothing."""
-        fault = watch.fault
+        """Inject the fault of a handshake, which does not succeed."""
+        fault = armed.fault
         match fault.kind:
             case Kind.HANDSHAKE_SILENT:
                 await discard(stream)
@@ -183,88 +179,10 @@ class Handshake:
                 await stream.send_all(render_upgrade(http, request, OTHER_KEY))
                 await discard(stream)
             case Kind.IP_BAN:
-                await stream.send_all(render_answer(http, self._banned(watch)))
+                await stream.send_all(render_answer(http, ban_refusal(armed, self._clock)))
             case kind:
-                answer = self._refusal(_STATUSES[kind], fault, fault.retry_after_s)
+                answer = refusal(_STATUSES[kind], fault, fault.retry_after_s, self._clock)
                 await stream.send_all(render_answer(http, answer))
-
-    def _banned(self, watch: Watch) -> HttpAnswer:
-        left_s = watch.left_s(self._clock.now_s())
-        return self._refusal(
-            watch.fault.status, watch.fault, None if left_s == math.inf else left_s
-        )
-
-    def _refusal(self, status: int, fault: Fault, retry_after_s: float | None) -> HttpAnswer:
-        headers = []
-        if status == 301:
-            headers.append(("Location", "https://elsewhere.invalid/"))
-        if retry_after_s is not None:
-            at_s = self._clock.now_ms() / 1_000 + retry_after_s
-            date = email.utils.formatdate(at_s, usegmt=True)
-            seconds = str(math.ceil(retry_after_s))
-            headers.append(("Retry-After", date if fault.is_retry_date else seconds))
-        return HttpAnswer(status, b'{"code":0,"msg":"simulated refusal"}', tuple(headers))
-
-    async def _answer_rest(
-        self, stream: Stream, http: h11.Connection, request: HttpRequest
-    ) -> None:
-        exchange = request.path.strip("/").partition("/")[0]
-        now_s = self._clock.now_s()
-        weight = request_weight(request.target)
-        used = self._meter.spend(weight, self._clock.now_ms() / 1_000)
-        watch = self._director.rest(exchange, now_s, used) if weight else None
-        if watch is None:
-            answer = self._true_answer(request, used)
-        elif watch.fault.kind is Kind.IP_BAN:
-            answer = self._banned(watch)
-        else:
-            await self._answer_faulty(stream, http, request, watch.fault, used)
-            return
-        await stream.send_all(render_answer(http, answer))
-
-    async def _answer_faulty(
-        self,
-        stream: Stream,
-        http: h11.Connection,
-        request: HttpRequest,
-        fault: Fault,
-        used: int,
-    ) -> None:
-        answer = self._true_answer(request, used, is_stale=fault.kind is Kind.REST_STALE)
-        match fault.kind:
-            case Kind.REST_SILENT:
-                await discard(stream)
-                return
-            case Kind.REST_CUT:
-                await stream.send_all(render_answer(http, answer)[: -len(answer.body) // 2])
-                await finish(stream)
-                return
-            case Kind.REST_STATUS:
-                answer = self._refusal(fault.status, fault, fault.retry_after_s)
-            case Kind.REST_WEIGHT:
-                left_s = MINUTE_S - self._clock.now_ms() / 1_000 % MINUTE_S
-                answer = self._refusal(429, fault, left_s)
-            case Kind.REST_GARBAGE:
-                answer = answer._replace(body=b"<html>not what you asked for</html>")
-            case Kind.REST_LAG:
-                await trio.sleep(fault.delay_s)
-        await stream.send_all(render_answer(http, answer))
-
-    def _true_answer(
-        self, request: HttpRequest, used: int, *, is_stale: bool = False
-    ) -> HttpAnswer:
-        if request.method != "GET":
-            return HttpAnswer(405, b"")
-        answer = answer_get(
-            request.target,
-            self._exchanges,
-            self._sent,
-            happenings=self._director.happenings,
-            books=self._opening_books if is_stale else None,
-        )
-        if not request_weight(request.target):
-            return answer
-        return answer._replace(headers=(("X-MBX-USED-WEIGHT-1M", str(used)),))
 
 
 async def _drip(stream: Stream, data: bytes, drip_s: float) -> None:

@@ -41,7 +41,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpAnswer(NamedTuple):
-    """Status, JSON body, and headers beside those of every answer."""
+    """Status, JSON body, and headers in addition to those of every answer."""
 
     status: int
     body: bytes

@@ -1,14 +1,13 @@
 """The way out to one client: a bounded queue, written by one task, recorded as it leaves.
 
-Everything a client is ever sent after its handshake goes through an outbox, so a fault script has
-one place to cut, delay, drop, double or reorder. A venue never waits for a client: who does not
-read gets `max_queue_bytes` of patience and is then cut off.
+Everything that a client gets after its handshake goes through an outbox, so that faults have one
+place to cut, delay, drop, double or reorder. An exchange never waits for a client: one that does not
+read is cut off once `max_queue_bytes` are waiting.
 
-What counts as sent is exact. A frame is sent once the kernel has taken its last byte; what
-a failed write leaves behind, whole frames and half ones, is not, and is recorded as unsent. Over TLS
-a piece is at most one record, and a client can decrypt a record only when it has all of it, so the
-same holds. Before an RST the kernel gets the time to deliver what it has taken: it would throw away
-what is still on its way.
+What counts as sent is exact. A frame is sent once the kernel has taken its last byte; whole and half
+frames that a failed write leaves behind are recorded as unsent. Over TLS a piece is at most one
+record, which a client can decrypt only when it has all of it, so the same holds. Before an RST the
+kernel gets time to deliver what it has taken, which the RST would discard.
 """
 
 import itertools
@@ -19,7 +18,7 @@ from typing import cast
 import structlog
 import trio
 
-from trio_collector.simulator.faults.act import Act, Deed, Item
+from trio_collector.simulator.faults.action import Action, ActionKind, Item
 from trio_collector.simulator.net.connection_end import Stream, prepare_reset, transport_of
 from trio_collector.simulator.net.frames import Fate, Frame, Opcode, head, unsent
 from trio_collector.simulator.record import SentRecord
@@ -51,17 +50,17 @@ class Outbox:
         self._emptied = trio.Event()
         self._emptied.set()
         self._is_over = False
-        self._is_scripted = False  # whether there ever was an act among the frames
-        self._is_swallowing = False
+        self._is_scripted = False  # whether there ever was an action among the frames
+        self._is_discarding = False
         self._drip_s = 0.0
 
     def put_scripted(self, items: Sequence[Item]) -> None:
-        """Queue frames with acts among them."""
+        """Queue frames with actions among them."""
         self._is_scripted = True
         self.put(items)
 
     def put(self, frames: Sequence[Item]) -> None:
-        """Queue `frames`; cut the client off if it has left too much unread."""
+        """Queue `frames`; cut the client off if too much is waiting."""
         if not frames:
             return
         if self._is_over:
@@ -79,7 +78,7 @@ class Outbox:
             self._emptied = trio.Event()
 
     def give_up(self, items: Iterable[Item]) -> None:
-        """Record that the connection did not live to send these."""
+        """Record `items` as unsent."""
         for item in items:
             if isinstance(item, Frame) and item.streams:
                 self._record.add(
@@ -89,11 +88,14 @@ class Outbox:
                 )
 
     async def wait_empty(self) -> None:
-        """Wait until all that was put is sent, or never will be."""
+        """Wait until all that was put is sent, or can no longer be sent."""
         await self._emptied.wait()
 
     async def run(self) -> None:
-        """Send what is put, until a close frame is out, the client is gone, or cancelled."""
+        """Send what is put, until a close frame is out or the client is gone.
+
+        Cancelled, it records what is left as unsent.
+        """
         try:
             while True:
                 await self._filled.wait()
@@ -112,9 +114,9 @@ class Outbox:
             self.give_up(self._queue)
 
     async def _perform(self, items: list[Item]) -> bool:
-        """Send frames and do acts in their order; return whether a close frame was the last."""
+        """Send frames and do actions in order; return whether a close frame was the last."""
         if not self._is_scripted:
-            frames = cast("list[Frame]", items)  # nobody has put an act among them
+            frames = cast("list[Frame]", items)  # no action was ever put among them
             await self._send(frames)
             return frames[-1].opcode is Opcode.CLOSE
         left = deque(items)
@@ -127,37 +129,37 @@ class Outbox:
         return False
 
     async def _perform_next(self, left: deque[Item]) -> bool:
-        """Do an act, or send the frames up to the next; return whether a close frame is out."""
+        """Do an action, or send the frames up to the next one; return whether a close frame is out."""
         first = left[0]
-        if isinstance(first, Act):
+        if isinstance(first, Action):
             left.popleft()
-            await self._act(first)
+            await self._perform_action(first)
             return False
         frames = _pop_frames(left)
-        if self._is_swallowing:
+        if self._is_discarding:
             self.give_up(frames)
             return False
         await self._send(frames)
         return frames[-1].opcode is Opcode.CLOSE
 
-    async def _act(self, act: Act) -> None:
-        match act.deed:
-            case Deed.SEND:
-                if not self._is_swallowing:
-                    await self._send_raw(act.payload)
-            case Deed.WAIT:
-                await trio.sleep(act.seconds)
-            case Deed.DRIP:
-                self._drip_s = act.seconds
-            case Deed.SWALLOW:
-                self._is_swallowing = True
-            case Deed.RESET:
+    async def _perform_action(self, action: Action) -> None:
+        match action.kind:
+            case ActionKind.SEND:
+                if not self._is_discarding:
+                    await self._send_raw(action.payload)
+            case ActionKind.WAIT:
+                await trio.sleep(action.seconds)
+            case ActionKind.DRIP:
+                self._drip_s = action.seconds
+            case ActionKind.DISCARD:
+                self._is_discarding = True
+            case ActionKind.RESET:
                 await prepare_reset(transport_of(self._stream))
                 self.scope.cancel()
                 await trio.lowlevel.checkpoint()
-            case Deed.FIN:
+            case ActionKind.FIN:
                 await transport_of(self._stream).send_eof()
-                await trio.sleep_forever()  # until the client leaves, too
+                await trio.sleep_forever()  # until the client closes as well
 
     async def _send(self, frames: list[Frame]) -> None:
         """Send `frames`, and record those that left, also when the client goes or we are cancelled."""
@@ -202,7 +204,7 @@ class Outbox:
 
 
 def _pop_frames(left: deque[Item]) -> list[Frame]:
-    """Take the frames before the next act, or up to a close frame, off `left`."""
+    """Take the frames before the next action, or up to a close frame, off `left`."""
     frames: list[Frame] = []
     while left and isinstance(item := left[0], Frame):
         left.popleft()

@@ -1,7 +1,7 @@
 """The listening sockets: one for all exchanges, and one for each where they have their own.
 
-A port can be closed for a time: nobody listens there, so that the kernel refuses who connects.
-Connections that there are go on.
+A port can be closed for a time: nobody listens there, and the kernel refuses connects. Open
+connections go on.
 """
 
 import math
@@ -13,7 +13,7 @@ import trio
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 HOST = "127.0.0.1"
-REOPEN_S = 0.05  # until the next try, where somebody else has the port meanwhile
+REOPEN_S = 0.05  # until the next attempt, when another process has taken the port
 
 Serve = Callable[[trio.SocketStream, str], Awaitable[None]]
 
@@ -29,7 +29,7 @@ class Port:
         self._listening = trio.CancelScope()
 
     def close(self, for_s: float) -> None:
-        """Let nobody listen for `for_s`, which may be for ever."""
+        """Stop listening for `for_s`, which may be infinite."""
         self._closed_until_s = max(self._closed_until_s, trio.current_time() + for_s)
         self._listening.cancel()
 

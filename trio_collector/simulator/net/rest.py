@@ -1,12 +1,12 @@
-"""The REST side, pure: Binance's depth snapshot, and the truth for who tests.
+"""The REST side, pure: Binance's depth snapshot, and the true state for tests.
 
-A depth snapshot is of the moment: its `lastUpdateId` is the `u` of the latest diff. Answers say what
-the requests of this minute have cost.
+A depth snapshot is current: its `lastUpdateId` is the `u` of the latest diff. Answers say what the
+requests of this minute have cost.
 
 GET /binance/api/v3/depth?symbol=BTCUSDT&limit=N    as Binance answers it
 GET /simulator/book/<exchange>[.<category>]/<symbol>  the true book: texts, and the latest ids
 GET /simulator/sent                                 data frames sent, per stream
-GET /simulator/faults                               what has gone wrong, in order
+GET /simulator/faults                                 faults injected so far, in order
 """
 
 import json
@@ -53,16 +53,16 @@ def answer_get(
     exchanges: Mapping[str, SimulatedExchange],
     sent: SentRecord,
     *,
-    happenings: Sequence[InjectedFault] = (),
+    injected_faults: Sequence[InjectedFault] = (),
     books: Books | None = None,
 ) -> HttpAnswer:
-    """Return the answer to GET `target`; depth is that of `books`, if those of now are not wanted."""
+    """Return the answer to GET `target`; depth is that of `books`, if given, instead of the current one."""
     path, _, query = target.partition("?")
     match path.strip("/").split("/"):
         case ["binance", "api", "v3", "depth"] if "binance" in exchanges:
             return _depth(dict(urllib.parse.parse_qsl(query)), exchanges["binance"], books or {})
         case ["simulator", "faults"]:
-            return _json(200, {"faults": [msgspec.to_builtins(each) for each in happenings]})
+            return _json(200, {"faults": [msgspec.to_builtins(each) for each in injected_faults]})
         case ["simulator", "book", exchange, symbol] if exchange in exchanges:
             market = find_market(exchanges[exchange], symbol)
             return _json(200, true_book(market)) if market else _json(404, {"error": "no market"})

@@ -1,18 +1,16 @@
 """A throwaway certificate authority, and a server's certificate for this machine signed by it.
 
-There are certificates with a flaw as well: for another host, out of date, of an authority that
-nobody knows.
+It makes flawed certificates as well: for another host, expired, from an unknown authority.
 
-The keys exist in memory; the one file that `ssl` insists on reading is gone before the function
-returns. Clients trust the simulator by trusting `ca_pem`.
+Keys exist in memory only; the one file that `ssl` insists on reading is removed before the function
+returns. Clients trust the simulator by trusting `ca_pem`. Only a simulator with TLS imports this
+file, because `cryptography` takes longer to import than the rest of the simulator.
 """
 
 import datetime
-import enum
 import ipaddress
 import ssl
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,24 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from trio_collector.simulator.net.identity import Flaw, ServerIdentity
+
 LIFETIME = datetime.timedelta(days=7)
 _CLOCK_SKEW = datetime.timedelta(hours=1)
-
-
-class Flaw(enum.Enum):
-    """What may be wrong with a certificate."""
-
-    WRONG_HOST = "wrong host"
-    EXPIRED = "expired"
-    UNTRUSTED = "untrusted"
-
-
-class ServerIdentity(NamedTuple):
-    """What a TLS server needs, what its clients have to trust, and contexts that they refuse."""
-
-    context: ssl.SSLContext
-    ca_pem: bytes
-    flawed: Mapping[Flaw, ssl.SSLContext]
 
 
 class _Authority(NamedTuple):
@@ -116,7 +100,7 @@ _FOREIGN_NAMES = x509.SubjectAlternativeName([x509.DNSName("elsewhere.invalid")]
 _SERVER_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
-# Python 3.13 verifies strictly and wants to be told that a CA may sign.
+# Python 3.13 verifies strictly, and requires that a CA certificate states that it may sign.
 _CA_USAGE = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,

@@ -1,0 +1,1 @@
+"""Faults of a bucket: the script, and their effects on a response."""

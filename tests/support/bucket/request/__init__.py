@@ -1,0 +1,1 @@
+"""What a request says, verified: head, body, operation and signature."""
