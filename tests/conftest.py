@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import trio
 
+from tests.support import registry, skips
 from tests.support.bucket import Bucket, BucketSettings, serve_bucket
 from trio_collector import layout
 from trio_collector.config.markets import Market
@@ -41,6 +42,22 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+
+pytest_configure = skips.pytest_configure
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run single files and tests in this process; what is of more than one uses every core."""
+    names = [argument.split("::")[0] for argument in config.args]
+    return 0 if len(names) == 1 and Path(names[0]).is_file() else None
+
+
+@pytest.fixture(autouse=True)
+def _new_registry() -> None:
+    """Count from 0 in each test."""
+    registry.reset()
 
 
 @pytest.fixture

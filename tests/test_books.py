@@ -1,7 +1,7 @@
 """Each file of a book can be read without the others: it holds the whole book, and what follows."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ VENUES = {
 }
 BRISK = Simulation(exchanges=VENUES, is_recording=True, books_per_s=30, trades_per_s=1)
 FILE_S = 3.0
+# The writer tells of a new file when it flushes its first rows, and only then is the whole book
+# asked for. With the second that is usual, a third of each file passes before that.
+FLUSH_S = 0.1
 FILES = 3
 
 Levels = dict[str, str]
@@ -40,7 +43,9 @@ def diff_config(config_for: Callable[..., Config]) -> Callable[[Simulator], Conf
     """Make a configuration for books of changes alone, with a new file every few seconds."""
 
     def make(simulator: Simulator) -> Config:
-        config = config_for(simulator, VENUES, max_file_age_secs=FILE_S)
+        config = config_for(
+            simulator, VENUES, max_file_age_secs=FILE_S, flush_interval_secs=FLUSH_S
+        )
         rest_url = simulator.base_url("binance").replace("ws", "http", 1)
         options: dict[str, dict[str, Any]] = {
             "binance": {"orderbook": "diff", "rest_url": rest_url, "snapshot_depth": 5000}
@@ -68,14 +73,17 @@ async def collecting(config: Config) -> AsyncIterator[None]:
 
 def files_of(root: Path, exchange: str) -> list[list[Row]]:
     """Return the rows of each file of the book, the oldest file first."""
-    paths = sorted((root / exchange).rglob(f"orderbook/**/*{layout.SEALED}"))
     return [
         [
             (row["exchange_sequence_id"], orjson.loads(row["data"]))
             for row in pq.read_table(path, columns=["exchange_sequence_id", "data"]).to_pylist()
         ]
-        for path in paths
+        for path in paths_of(root, exchange)
     ]
+
+
+def paths_of(root: Path, exchange: str) -> list[Path]:
+    return sorted((root / exchange).rglob(f"orderbook/**/*{layout.SEALED}"))
 
 
 async def test_each_file_holds_the_whole_book(
@@ -107,8 +115,9 @@ async def test_each_file_holds_the_whole_book(
         assert sorted(map(float, built_side)) == sorted(price / unit for price, _ in true_side)
 
 
-def has_files(archive: Path) -> bool:
-    return all(len(files_of(archive, exchange)) >= FILES for exchange in VENUES)
+def has_files(archive: Path, exchanges: Iterable[str] = VENUES) -> bool:
+    """Return whether each book has its files; looking costs nothing that the collector needs."""
+    return all(len(paths_of(archive, exchange)) >= FILES for exchange in exchanges)
 
 
 def is_whole(data: dict[str, Any]) -> bool:
@@ -166,7 +175,7 @@ async def test_whole_books_come_whatever_is_answered_first(
     config = msgspec.structs.replace(config, markets=config.markets[:1])
     archive = tmp_path / "archive"
     async with collecting(config):
-        await wait_until(lambda: len(files_of(archive, "binance")) >= FILES)
+        await wait_until(partial(has_files, archive, exchanges))
     happened = [each.kind for each in simulator.injected_faults]
     assert sorted(happened) == sorted(fault.kind for fault in bad)
     rows = [row for rows in files_of(archive, "binance") for row in rows]
