@@ -15,6 +15,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.support.bucket import Bucket
+from tests.support.collector import RunningCollector
 from trio_collector import app
 from trio_collector.budget import ByteBudget
 from trio_collector.config.markets import Market
@@ -62,35 +63,11 @@ def streams_of(connections: list[ConnectionPlan]) -> set[Stream]:
     return {stream for connection in connections for stream in connection.streams}
 
 
-class Run:
-    """A collector that runs beside the test."""
-
-    def __init__(self, config: Config, ssl_context: ssl.SSLContext | None = None) -> None:
-        self.stop = trio.Event()
-        self.ended = trio.Event()
-        self.is_clean: bool | None = None
-        self.scope = trio.CancelScope()
-        self.connections = app.plan(config, {})
-        self._collect = partial(
-            app.collect, config, self.connections, self.stop, ssl_context=ssl_context
-        )
-
-    async def run(self) -> None:
-        with self.scope:
-            self.is_clean = await self._collect()
-        self.ended.set()
-
-    async def end(self) -> None:
-        self.stop.set()
-        with trio.fail_after(30):
-            await self.ended.wait()
-
-
 @pytest.fixture
 def catch_up(received: Received, wait_until: WaitUntil) -> Callable[..., Awaitable[None]]:
     """Wait until each stream has some rows; pause the markets; wait for what is on its way."""
 
-    async def wait(simulator: Simulator, run: Run) -> None:
+    async def wait(simulator: Simulator, run: RunningCollector) -> None:
         streams = streams_of(run.connections)
         await wait_until(lambda: all(received()[stream] >= ROWS_EACH for stream in streams))
         simulator.pause()
@@ -118,7 +95,7 @@ async def test_everything_sent_is_stored_once(
     simulator = await start_simulator(settings)
     trust = ssl.create_default_context(cadata=simulator.ca_pem.decode()) if is_tls else None
     config = config_for(simulator, websocket={"streams_per_connection": streams_per_connection})
-    run = Run(config, trust)
+    run = RunningCollector(config, ssl_context=trust)
     assert len(run.connections) == (5 if streams_per_connection > 1 else 20)
     nursery.start_soon(run.run)
     await catch_up(simulator, run)
@@ -151,7 +128,7 @@ async def test_everything_sent_is_in_the_bucket(
     simulator = await start_simulator(BRISK)
     aws = AwsSection(region=bucket.region, bucket=bucket.bucket, endpoint_url=bucket.endpoint_url)
     config = msgspec.structs.replace(config_for(simulator, mode="s3"), aws=aws)
-    run = Run(config, None)
+    run = RunningCollector(config)
     nursery.start_soon(run.run)
     await catch_up(simulator, run)
     await run.end()
@@ -188,7 +165,7 @@ async def test_end_in_order(
 ) -> None:
     """At the end all sessions end, then all segments are sealed, then the last file is delivered."""
     simulator = await start_simulator(BRISK)
-    run = Run(config_for(simulator, ONE_OF_EACH))
+    run = RunningCollector(config_for(simulator, ONE_OF_EACH))
     with capture_logs() as entries:
         nursery.start_soon(run.run)
         await catch_up(simulator, run)
@@ -265,7 +242,7 @@ async def test_each_stage_outlives_the_one_before(
 ) -> None:
     """The writer ends after the feeds and has all they sent, the uploader ends after the writer."""
     stages = Stages(monkeypatch)
-    run = Run(idle_config)
+    run = RunningCollector(idle_config)
     run.stop.set()
     await run.run()
     assert run.is_clean
@@ -284,7 +261,7 @@ async def test_drain_has_a_deadline(
     """A drain that takes longer than shutdown_grace_secs is cut off and reported while it lasts."""
     stages = Stages(monkeypatch)
     stages.seal_s = math.inf
-    run = Run(idle_config)
+    run = RunningCollector(idle_config)
     with capture_logs() as entries:
         run.stop.set()
         await run.run()
@@ -319,7 +296,7 @@ async def test_cut_off_drain_leaves_the_journals(
     )
     with monkeypatch.context() as patch:
         patch.setattr(app, "run_writer", partial(run_writer, disk=StuckDisk()))
-        run = Run(hasty)
+        run = RunningCollector(hasty)
         nursery.start_soon(run.run)
         await catch_up(simulator, run)
         await run.end()
@@ -342,9 +319,9 @@ def journaled(spool: Path) -> Frames:
     return data_of(frames)
 
 
-async def restart(config: Config) -> Run:
+async def restart(config: Config) -> RunningCollector:
     """Start the collector and stop it at once: what was left behind is settled first."""
-    run = Run(config)
+    run = RunningCollector(config)
     run.stop.set()
     await run.run()
     assert run.is_clean
@@ -363,7 +340,7 @@ async def test_restart_recovers(
     """What a collector that died had written down is sealed by the next one, and told about."""
     simulator = await start_simulator(BRISK)
     config = config_for(simulator, ONE_OF_EACH, flush_interval_secs=0.1)
-    run = Run(config)
+    run = RunningCollector(config)
     nursery.start_soon(run.run)
     await catch_up(simulator, run)
     sent = sent_frames(simulator)
@@ -394,7 +371,7 @@ async def test_unparsed_rows_survive(
     folder.mkdir(parents=True)
     (folder / "strange.jsonl").write_bytes(b"\n".join(strange))
     simulator = await start_simulator(Simulation(captures=folder.parent))
-    run = Run(config_for(simulator, {"upbit": ("KRW-BTC",)}))
+    run = RunningCollector(config_for(simulator, {"upbit": ("KRW-BTC",)}))
     nursery.start_soon(run.run)
     await wait_until(lambda: received().total() == len(strange))
     await run.end()
@@ -413,7 +390,7 @@ async def test_bug_in_the_writer_ends_the_process(
 
     Stages(monkeypatch)
     monkeypatch.setattr(app, "run_writer", broken_writer)
-    run = Run(idle_config)
+    run = RunningCollector(idle_config)
     with trio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
         await run.run()
     assert caught.group_contains(ZeroDivisionError, match="a bug")
@@ -427,7 +404,7 @@ async def test_end_tells_how_many_rows(
 ) -> None:
     """The last line says how many rows came, were sealed (the ledger's with them) and were lost."""
     simulator = await start_simulator(BRISK)
-    run = Run(config_for(simulator, {"bybit": ("BTCUSDT",)}))
+    run = RunningCollector(config_for(simulator, {"bybit": ("BTCUSDT",)}))
     before = _totals()
     nursery.start_soon(run.run)
     await catch_up(simulator, run)

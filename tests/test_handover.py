@@ -13,14 +13,13 @@ import orjson
 import pytest
 import trio
 
+from tests.support.collector import RunningCollector
 from trio_collector import app
 from trio_collector.config.settings import Config
 from trio_collector.events import DataType, Stream
 from trio_collector.exchanges.adapter import Adapter
 from trio_collector.feed import line
-from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.simulator import Simulation, Simulator
-from trio_collector.telemetry.live_state import LiveState
 
 Frames = dict[Stream, list[bytes]]
 StartSimulator = Callable[[Simulation], Awaitable[Simulator]]
@@ -37,54 +36,34 @@ BRISK = Simulation(exchanges=VENUES, is_recording=True, books_per_s=40, trades_p
 SETTLE_S = 0.5
 
 
-class Run:
-    """A collector that runs beside the test."""
-
-    def __init__(self, connections: list[ConnectionPlan], config: Config) -> None:
-        self.connections = connections
-        self.live = LiveState()
-        self.is_clean: bool | None = None
-        self._config = config
-        self._stop = trio.Event()
-        self._ended = trio.Event()
-
-    async def run(self) -> None:
-        self.is_clean = await app.collect(
-            self._config, self.connections, self._stop, live=self.live
-        )
-        self._ended.set()
-
-    def rows(self) -> int:
-        return sum(stream.rows for stream in self.live.streams.values())
-
-    async def end(self, simulator: Simulator) -> None:
-        """Let what was sent arrive, and end."""
-        simulator.pause()
-        await simulator.wait_sent()
-        rows = -1
-        while rows != self.rows():
-            rows = self.rows()
-            await trio.sleep(SETTLE_S)
-        self._stop.set()
-        with trio.fail_after(30):
-            await self._ended.wait()
-        assert self.is_clean
-
-
 @pytest.fixture
-def start_run(nursery: trio.Nursery, config_for: Callable[..., Config]) -> Callable[..., Run]:
+def start_run(
+    nursery: trio.Nursery, config_for: Callable[..., Config]
+) -> Callable[..., RunningCollector]:
     """Start a collector whose connections were changed as told."""
 
-    def start(simulator: Simulator, lines: int = 1, **traits: Any) -> Run:
+    def start(simulator: Simulator, lines: int = 1, **traits: Any) -> RunningCollector:
         config = config_for(simulator, VENUES)
         connections = [msgspec.structs.replace(each, lines=lines) for each in app.plan(config, {})]
         for connection, (name, trait) in itertools.product(connections, traits.items()):
             setattr(connection.adapter, name, trait)
-        run = Run(connections, config)
+        run = RunningCollector(config, connections)
         nursery.start_soon(run.run)
         return run
 
     return start
+
+
+async def end(run: RunningCollector, simulator: Simulator) -> None:
+    """Let what was sent arrive, and end."""
+    simulator.pause()
+    await simulator.wait_sent()
+    rows = -1
+    while rows != run.rows():
+        rows = run.rows()
+        await trio.sleep(SETTLE_S)
+    await run.end()
+    assert run.is_clean
 
 
 def sent_frames(simulator: Simulator) -> Frames:
@@ -139,7 +118,7 @@ async def test_every_session_is_relieved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     start_simulator: StartSimulator,
-    start_run: Callable[..., Run],
+    start_run: Callable[..., RunningCollector],
     stored_frames: Callable[[Path], Frames],
     wait_until: WaitUntil,
 ) -> None:
@@ -149,7 +128,7 @@ async def test_every_session_is_relieved(
     run = start_run(simulator, max_session_s=4.0)
     live = run.live.connections
     await wait_until(lambda: len(live) == 10 and all(v.session > 2 for v in live.values()))
-    await run.end(simulator)
+    await end(run, simulator)
     stored = stored_frames(tmp_path / "archive")
     check_complete(stored, simulator, {each.adapter.name: each.adapter for each in run.connections})
     told = events(stored)
@@ -162,7 +141,7 @@ async def test_every_session_is_relieved(
             assert row["from_us"] <= row["to_us"]
 
 
-def has_more(run: Run, rows: int) -> bool:
+def has_more(run: RunningCollector, rows: int) -> bool:
     return run.rows() >= rows
 
 
@@ -178,7 +157,7 @@ def cut_one_of_each(simulator: Simulator, which: int) -> None:
             connection.outbox.scope.cancel()
 
 
-def is_back(run: Run, sessions: dict[str, int]) -> bool:
+def is_back(run: RunningCollector, sessions: dict[str, int]) -> bool:
     """Return whether each connection that was cut has its next session."""
     live = run.live.connections
     renewed = [name for name, each in live.items() if each.session > sessions[name]]
@@ -188,7 +167,7 @@ def is_back(run: Run, sessions: dict[str, int]) -> bool:
 async def test_the_loss_of_a_leg_costs_nothing(
     tmp_path: Path,
     start_simulator: StartSimulator,
-    start_run: Callable[..., Run],
+    start_run: Callable[..., RunningCollector],
     stored_frames: Callable[[Path], Frames],
     wait_until: WaitUntil,
 ) -> None:
@@ -202,7 +181,7 @@ async def test_the_loss_of_a_leg_costs_nothing(
         sessions = {name: each.session for name, each in live.items()}
         cut_one_of_each(simulator, number % 2)
         await wait_until(partial(is_back, run, sessions))
-    await run.end(simulator)
+    await end(run, simulator)
     stored = stored_frames(tmp_path / "archive")
     check_complete(stored, simulator, {each.adapter.name: each.adapter for each in run.connections})
     told = events(stored)

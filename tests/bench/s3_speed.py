@@ -99,7 +99,7 @@ def compare(directory: Path, store: stores.Store, options: argparse.Namespace) -
         if path.exists():
             raise SystemExit(f"{path} was not delivered")
         if by_boto3:
-            theirs.append(seconds(lambda: by_boto3(source, f"boto3/{number}")))  # noqa: B023
+            theirs.append(seconds(lambda: by_boto3(source, f"boto3/{number}")))  # noqa: B023 - called before the next round
     rate = size_bytes / 1e6 / statistics.median(ours)
     print(f"{options.mb} MB, {options.rounds} rounds, median (and all, in s):")
     print(f"  uploader, with hashing before and HEAD after  {rate:6.0f} MB/s  {listed(ours)}")
