@@ -214,3 +214,12 @@ def test_an_error_without_a_text_is_one() -> None:
     """Its code is enough."""
     assert Binance().parse_message(b'{"code":2}') == (Rejection("code 2: "),)
     assert Binance().parse_message(b'{"error":{"code":2},"id":4}') == (Rejection("code 2: ", "4"),)
+
+
+def test_half_a_best_price_is_no_message() -> None:
+    """Without a wrapper, bookTicker is known by its id and its symbol; one of them tells nothing."""
+    both = b'{"u":1,"s":"X","b":"1","B":"1","a":"1","A":"1"}'
+    assert Binance().parse_message(both) == (UnknownMessage("bookTicker"),)
+    for half in (b'{"u":1,"b":"1"}', b'{"s":"X","b":"1"}'):
+        with pytest.raises(UnreadableFrame, match="neither data nor an answer"):
+            Binance().parse_message(half)

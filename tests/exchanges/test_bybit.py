@@ -157,6 +157,7 @@ def test_public_pong_keeps_the_op_of_the_ping() -> None:
     """Only ret_msg says that it is an answer; private connections answer with op pong."""
     assert Bybit().parse_message(b'{"success":true,"ret_msg":"pong","op":"ping"}') == (Pong(),)
     assert Bybit().parse_message(b'{"op":"pong","args":["1"]}') == (Pong(),)
+    assert Bybit().parse_message(b'{"op":"ping","ret_msg":"x"}') == (IgnoredMessage("ping"),)
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,11 @@ def test_a_frame_without_a_number_is_not_counted() -> None:
 def test_an_ack_of_nothing_grants_nothing() -> None:
     """An entry may list no subscriptions at all."""
     assert Coinbase().parse_message(frame("subscriptions", [{}]))[1:] == (Ack(),)
+
+
+def test_a_message_without_a_time_is_a_row_without_one() -> None:
+    """No time is made up for the column."""
+    message = json.loads(frame("market_trades", [trades("update", ("A", 5))]))
+    del message["timestamp"]
+    [_, event] = Coinbase().parse_message(json.dumps(message).encode())
+    assert event == Event("a", DataType.TRADE, "5", None, previous_id=4, last_id=5)

@@ -165,6 +165,7 @@ def test_pong_is_a_bare_text() -> None:
         frame("books"),
         frame("books", {"asks": [], "bids": [], "seqId": 5}),
         frame("books", {"asks": [], "ts": "7", "seqId": 5}),
+        frame("books", {"bids": [], "ts": "7", "seqId": 5}),
         frame("books", book(seqId=5), action="other"),
         frame("trades", {"instId": "A-B", "ts": "7"}),
         frame("trades", {"instId": "A-B", "tradeId": "5"}),
