@@ -14,6 +14,9 @@ from trio_collector.store.digest import (
     PART_BYTES,
     Digest,
     Hasher,
+    Part,
+    digest_of,
+    new_md5,
     plan_parts,
 )
 
@@ -92,3 +95,57 @@ async def test_same_content() -> None:
     """Content is the same by size and checksum; an MD5 need not have been made."""
     assert identify(b"abc").is_same(identify(b"abc")._replace(etag=None))
     assert not identify(b"abc").is_same(identify(b"abd"))
+
+
+def test_where_the_cut_begins() -> None:
+    """64 MiB are one part, a byte more are five."""
+    assert plan_parts(64 << 20) == [Part(1, 0, 64 << 20)]
+    parts = plan_parts((64 << 20) + 1)
+    assert [part.size for part in parts] == [16 << 20] * 4 + [1]
+    assert parts[-1] == Part(5, 64 << 20, 1)
+
+
+def test_longest_in_parts_of_the_usual_size() -> None:
+    """Up to 10,000 parts of 16 MiB the cut is the same; larger content has larger parts."""
+    usual = MAX_PARTS * PART_BYTES
+    assert plan_parts(usual)[0].size == PART_BYTES
+    assert len(plan_parts(usual)) == MAX_PARTS
+    assert plan_parts(usual + 1)[0].size == PART_BYTES + 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_marks_from_hashes(count: int) -> None:
+    """Of one part the marks are its hashes, of several the hash of them with their number."""
+    sha256s = [hashlib.sha256(bytes([n])).digest() for n in range(count)]
+    md5s = [hashlib.md5(bytes([n])).digest() for n in range(count)]
+    digest = digest_of(7, sha256s, md5s)
+    sha256 = sha256s[0] if count == 1 else hashlib.sha256(b"".join(sha256s)).digest()
+    md5 = md5s[0] if count == 1 else hashlib.md5(b"".join(md5s)).digest()
+    number = "" if count == 1 else f"-{count}"
+    assert digest == Digest(7, base64.b64encode(sha256).decode() + number, md5.hex() + number)
+    assert digest_of(7, sha256s) == digest._replace(etag=None)
+    assert digest.is_multipart == (count > 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10, 20, 45, 100])
+def test_chunks_across_parts(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks may end anywhere in a part, or hold several of them."""
+    monkeypatch.setattr("trio_collector.store.digest.MULTIPART_ABOVE_BYTES", 30)
+    monkeypatch.setattr("trio_collector.store.digest.PART_BYTES", 10)
+    body = bytes(range(45))
+    parts = [body[at : at + 10] for at in range(0, 45, 10)]
+    hasher = Hasher(45)
+    for at in range(0, 45, chunk):
+        assert hasher.missing == 45 - at
+        hasher.feed(body[at : at + chunk])
+    assert hasher.missing == 0
+    hashes = [[hash_of(part).digest() for part in parts] for hash_of in (hashlib.sha256, new_md5)]
+    assert hasher.finish() == digest_of(45, *hashes)
+
+
+def test_same_content_has_the_same_size_and_checksum() -> None:
+    """Size and checksum both count."""
+    digest = identify(b"abc")
+    assert not digest.is_same(digest._replace(size=4))
+    assert not digest.is_same(digest._replace(checksum="other"))
+    assert digest.is_same(digest._replace(etag="other"))

@@ -194,6 +194,13 @@ async def test_store_without_checksums(large: LocalFile, autojump_clock: object)
     assert b"Checksum" not in complete.body
 
 
+async def test_object_without_a_checksum(large: LocalFile, autojump_clock: object) -> None:
+    """A store that tells no checksum when the upload is complete tells none."""
+    complete = StoreResponse(200, {}, b"<ETag>whole</ETag>")
+    client = ScriptedClient(Script(CompleteMultipartUpload=[complete]))
+    assert await put(client, large) == ObjectInfo(None, None, "whole")
+
+
 async def test_parts_at_once(large: LocalFile, autojump_clock: object) -> None:
     """No more parts are under way than there are slots, of all files together."""
     client = ScriptedClient(Script())

@@ -9,9 +9,10 @@ from structlog.testing import capture_logs
 
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
 from tests.support.delivery import MemoryStore, facts_of
+from tests.support.delivery_disk import FaultyDisk
 from trio_collector.errors import IntegrityError, StoreError, StoreRejected, StoreUnavailable
 from trio_collector.store import local_file
-from trio_collector.store.local_file import hash_part
+from trio_collector.store.local_file import LocalFile, hash_part
 from trio_collector.store.object_store import ObjectInfo
 from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.delivery import Upload
@@ -281,9 +282,11 @@ async def test_head_without_an_etag(seal: Seal) -> None:
     """A store whose HEAD has no ETag proves what it has by the checksum."""
     store = Silent(etag=None)
     sealed = seal(FIRST_MS)
-    key, _ = await Upload(sealed, store).attempt()
+    disk = FaultyDisk()
+    key, _ = await Upload(sealed, store, disk=disk).attempt()
     assert (key, list(store.objects)) == (sealed.key, [str(sealed.key)])
     assert not store.keys_of("fetch_digest")
+    assert disk.read_bytes == 2 * len(b"rows")  # for SHA-256, and to send it: no MD5 is needed
 
 
 @pytest.mark.parametrize("hidden", [("size",), ("size", "checksum", "etag")])
@@ -295,6 +298,27 @@ async def test_head_without_a_size(hidden: tuple[str, ...], seal: Seal) -> None:
         with pytest.raises(StoreUnavailable, match="HEAD tells no size"):
             await upload.attempt()
     assert len(store.objects) == 1
+
+
+class Spoiling(Silent):
+    """A store that shows nothing but sizes, and spoils what it stores."""
+
+    def __init__(self) -> None:
+        super().__init__(checksum=None, etag=None)
+
+    async def put(self, key: str, content: LocalFile) -> ObjectInfo:
+        await super().put(key, content)
+        self.objects[key] = self.objects[key].swapcase()
+        return ObjectInfo()
+
+
+async def test_other_content_is_read_back(seal: Seal) -> None:
+    """What reads back as other content than was sent is not delivered."""
+    store = Spoiling()
+    sealed = seal(FIRST_MS)
+    with pytest.raises(IntegrityError, match="GET returns other content than was stored"):
+        await Upload(sealed, store).attempt()
+    assert store.objects == {str(sealed.key): b"ROWS"}
 
 
 async def test_hashes_are_kept(
