@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_collector import layout
 from trio_collector.events import DataType, Stream
 from trio_collector.layout import (
     JOURNAL,
@@ -117,3 +118,13 @@ def test_paths_are_read_back(
 def test_foreign_paths_are_not_ours(path: str) -> None:
     """A path that no segment has is None, so that foreign files are left alone."""
     assert parse_segment_path(PurePosixPath(path)) is None
+
+
+def test_names_that_other_programs_rely_on() -> None:
+    """Readers, backups and earlier versions know the files by these endings and names."""
+    assert (layout.JOURNAL, layout.SEALED, layout.TEMPORARY) == (
+        ".arrows",
+        ".parquet",
+        ".parquet.tmp",
+    )
+    assert (layout.QUARANTINE, layout.LOCK) == ("quarantine", ".lock")

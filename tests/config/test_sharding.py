@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from trio_collector.config.loading import parse_config
-from trio_collector.config.sharding import Shard, load_part, parse_shard, select, shard_of
+from trio_collector.config.sharding import (
+    MAX_SHARDS,
+    Shard,
+    load_part,
+    parse_shard,
+    select,
+    shard_of,
+)
 from trio_collector.errors import ConfigError
 
 EXCHANGES = ("binance", "coinbase", "upbit", "okx", "bybit")
@@ -107,7 +114,10 @@ def test_a_shard_may_be_empty() -> None:
     assert sum(not part.markets for part in parts) >= 43
 
 
-@pytest.mark.parametrize(("text", "shard"), [("0/1", (0, 1)), ("1/4", (1, 4)), (" 3/4\n", (3, 4))])
+@pytest.mark.parametrize(
+    ("text", "shard"),
+    [("0/1", (0, 1)), ("1/4", (1, 4)), (" 3/4\n", (3, 4)), (f"0/{MAX_SHARDS}", (0, MAX_SHARDS))],
+)
 def test_parse(text: str, shard: tuple[int, int]) -> None:
     """A shard is written ORDINAL/SHARDS, and renders itself so."""
     assert parse_shard(text) == shard

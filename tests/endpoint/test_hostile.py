@@ -5,7 +5,9 @@ The ticker stands for collection: a task of the same loop that wants to run ever
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
@@ -21,9 +23,11 @@ Serve = Callable[..., Awaitable[int]]
 Get = Callable[..., Awaitable[tuple[int, bytes]]]
 Ask = Callable[..., Awaitable[bytes]]
 
-# What would hold the loop up is a client's patience, and so seconds; a machine that is busy with
-# other things takes half of one away at times.
+# What would hold the loop up is a client's patience, and so seconds. A machine that is busy with
+# other things holds up everybody, for which a second ticker stands, in a thread of its own.
 HELD_UP_S = 1.0
+PATIENCE_S = 30.0
+NEVER_S = 3600  # longer than any test's patience
 
 HOST = b"Host: localhost\r\n"
 UPGRADE = (
@@ -81,13 +85,19 @@ HOSTILE = {
 
 
 class Ticker:
-    """A task that wants to run often, and counts how often it may."""
+    """A task that wants to run often, and counts how often it may; so does a thread beside it."""
 
     EVERY_S = 0.005
 
     def __init__(self) -> None:
-        self.ticks = 0
-        self.longest_s = 0.0
+        self.ticks = self.thread_ticks = 0
+        self.longest_s = self.thread_longest_s = 0.0
+        self.ended = threading.Event()
+
+    @property
+    def held_up_s(self) -> float:
+        """How late the task was at worst, beyond what the machine did to the thread."""
+        return self.longest_s - self.thread_longest_s
 
     async def run(self) -> None:
         while True:
@@ -96,12 +106,29 @@ class Ticker:
             self.ticks += 1
             self.longest_s = max(self.longest_s, trio.current_time() - due)
 
+    def run_thread(self) -> None:
+        due = time.monotonic() + self.EVERY_S
+        while not self.ended.wait(self.EVERY_S):
+            now = time.monotonic()
+            self.thread_ticks += 1
+            self.thread_longest_s = max(self.thread_longest_s, now - due)
+            due = now + self.EVERY_S
+
 
 @pytest.fixture
-def ticker(nursery: trio.Nursery) -> Ticker:
+def ticking() -> Iterator[Ticker]:
     ticker = Ticker()
-    nursery.start_soon(ticker.run)
-    return ticker
+    thread = threading.Thread(target=ticker.run_thread)
+    thread.start()
+    yield ticker
+    ticker.ended.set()
+    thread.join()
+
+
+@pytest.fixture
+def ticker(nursery: trio.Nursery, ticking: Ticker) -> Ticker:
+    nursery.start_soon(ticking.run)
+    return ticking
 
 
 def test_there_are_enough() -> None:
@@ -117,7 +144,7 @@ async def test_malformed_requests(
     port = await serve(live)
     await ask(port, request_, 0.3)
     assert await get(port, "/live") == (200, b"alive\n")
-    assert ticker.longest_s < HELD_UP_S
+    assert ticker.held_up_s < HELD_UP_S
 
 
 async def test_all_at_once(
@@ -125,13 +152,12 @@ async def test_all_at_once(
 ) -> None:
     """All of them together, three times over, leave the ticker its turns."""
     port = await serve(live)
-    started = trio.current_time()
+    before, thread_before = ticker.ticks, ticker.thread_ticks
     async with trio.open_nursery() as nursery:
         for request in list(HOSTILE.values()) * 3:
             nursery.start_soon(ask, port, request, 2.0)
     assert await get(port, "/live") == (200, b"alive\n")
-    possible = (trio.current_time() - started) / Ticker.EVERY_S
-    assert ticker.ticks > possible / 2
+    assert ticker.ticks - before > (ticker.thread_ticks - thread_before) / 2
 
 
 async def test_viewers_stay_when_others_misbehave(serve: Serve, ask: Ask, live: LiveState) -> None:
@@ -170,18 +196,21 @@ async def test_slow_headers(
     started = trio.current_time()
     async with await trio.open_tcp_stream("127.0.0.1", port) as slow:
         await slow.send_all(b"GET /live HTTP/1.1\r\nX: ")
-        with contextlib.suppress(trio.BrokenResourceError), trio.fail_after(10):
-            while True:
+        with contextlib.suppress(trio.BrokenResourceError), trio.fail_after(PATIENCE_S):
+            while True:  # for ever, if each byte bought another second
                 await slow.send_all(b"x")
                 with trio.move_on_after(0.2):
                     if not await slow.receive_some():
                         break
-    assert 0.9 < trio.current_time() - started < 3
+    assert trio.current_time() - started > 0.9
     assert (await get(port, "/live"))[0] == 200
 
 
-async def test_idle_connections(serve: Serve, get: Get, live: LiveState, ticker: Ticker) -> None:
+async def test_idle_connections(
+    serve: Serve, get: Get, live: LiveState, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While 500 clients say nothing the next is answered at once; the oldest silent ones leave."""
+    monkeypatch.setattr(server, "IDLE_S", NEVER_S)  # they leave for being many, not for the time
     port = await serve(live)
     async with contextlib.AsyncExitStack() as stack:
         idle = []
@@ -189,11 +218,11 @@ async def test_idle_connections(serve: Serve, get: Get, live: LiveState, ticker:
             silent = await trio.open_tcp_stream("127.0.0.1", port)
             await stack.enter_async_context(silent)
             idle.append(silent)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             assert (await get(port, "/live"))[0] == 200
-        with trio.fail_after(2), contextlib.suppress(trio.BrokenResourceError):
+        with trio.fail_after(PATIENCE_S), contextlib.suppress(trio.BrokenResourceError):
             assert await idle[0].receive_some() == b""
-    assert ticker.longest_s < HELD_UP_S
+    assert ticker.held_up_s < HELD_UP_S
 
 
 def stuck_client(port: int) -> socket.socket:
@@ -231,13 +260,15 @@ async def test_stuck_reader(
                 size += len(part)
     _status, whole = await get(port, "/api/status")
     assert size < 30 * len(whole)  # of 90 that were asked for
-    assert ticker.longest_s < HELD_UP_S
+    assert ticker.held_up_s < HELD_UP_S
 
 
 async def test_nobody_holds_up_the_end(
-    storage: StorageSection, many_streams: LiveState, nursery: trio.Nursery
+    storage: StorageSection, many_streams: LiveState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With stuck readers, viewers and silent clients, cancelling ends within a moment."""
+    """With stuck readers, viewers and silent clients, cancelling ends it, and no client's time."""
+    monkeypatch.setattr(client, "SEND_S", NEVER_S)
+    monkeypatch.setattr(server, "IDLE_S", NEVER_S)
     section = CollectorSection(metrics_port=0)
     async with contextlib.AsyncExitStack() as stack:
         async with trio.open_nursery() as service:
@@ -253,4 +284,4 @@ async def test_nobody_holds_up_the_end(
             await trio.sleep(1)
             started = trio.current_time()
             service.cancel_scope.cancel()
-        assert trio.current_time() - started < 1
+        assert trio.current_time() - started < PATIENCE_S  # who waits for a client waits for ever
