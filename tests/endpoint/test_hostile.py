@@ -267,7 +267,7 @@ async def test_nobody_holds_up_the_end(
     storage: StorageSection, many_streams: LiveState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With stuck readers, viewers and silent clients, cancelling ends it, and no client's time."""
-    monkeypatch.setattr(client, "SEND_S", NEVER_S)
+    monkeypatch.setattr(http_connection, "SEND_S", NEVER_S)
     monkeypatch.setattr(server, "IDLE_S", NEVER_S)
     section = CollectorSection(metrics_port=0)
     async with contextlib.AsyncExitStack() as stack:
