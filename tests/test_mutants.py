@@ -1,5 +1,6 @@
 """The measurement of mutants in `bench/` tells what tests notice from what they do not."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from tests.bench.mutations import read_mutants
 
+PLUGINS = "-p pytest_trio.plugin"  # what `pyproject.toml` has an option of
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = """
 def is_small(number: int) -> bool:
@@ -45,6 +47,8 @@ def run(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "--tests", str(folder / "test_tiny.py")],
         cwd=ROOT,
+        # To load all plugins that are installed takes longer than the rest.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": PLUGINS},
         capture_output=True,
         text=True,
     )
