@@ -52,6 +52,7 @@ PACKAGE = ROOT / "trio_collector"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 CORE = (
     *(f"format.{name}" for name in ("columns", "header", "journal", "journal_reader")),
+    "format.sealed_file",
     *(f"writer.{name}" for name in ("row_buffer", "journals", "recovery", "rotation", "seal")),
     *(f"writer.{name}" for name in ("disk_guard", "segment")),
     *(f"uploader.{name}" for name in ("verification", "delivery", "local_archive")),
@@ -64,6 +65,7 @@ CORE = (
 # Tests beside `test_<module>.py` that are a module's own: a contract that it fulfils with others.
 # One without a file of its own has those alone.
 MORE_TESTS = {
+    "format.header": ("format/test_journal.py", "format/test_sealed_file.py"),
     "feed.continuity.pending_gaps": ("feed/continuity/test_arbitration.py",),
     "exchanges.okx": ("exchanges/test_contract.py",),
     "exchanges.coinbase": ("exchanges/test_contract.py",),

@@ -47,7 +47,7 @@ def test_the_ledger_is_kept(guard: DiskGuard, make_batch: MakeBatch) -> None:
 
 def test_what_was_shed_is_told_exactly(guard: DiskGuard, make_batch: MakeBatch) -> None:
     """One row per stream tells how many rows are missing, from when to when, and holds no budget."""
-    before = metrics.messages_dropped.labels("disk")._value.get()
+    before = metrics.total(metrics.messages_dropped.labels("disk"))
     guard.note_free(0)
     for received_us in (100, 200, 300):
         guard.shed(make_batch(4, received_us=received_us))
@@ -64,7 +64,7 @@ def test_what_was_shed_is_told_exactly(guard: DiskGuard, make_batch: MakeBatch) 
         "reason": "disk",
     }
     assert guard.take_ledger(500) == []
-    assert metrics.messages_dropped.labels("disk")._value.get() == before + 12
+    assert metrics.total(metrics.messages_dropped.labels("disk")) == before + 12
 
 
 def test_a_stream_that_still_fails_is_told_later(guard: DiskGuard, make_batch: MakeBatch) -> None:

@@ -119,13 +119,13 @@ def test_unfit_rows_are_counted_and_reported_once(
     journals: Journals, make_batch: MakeBatch
 ) -> None:
     """Each row is counted; the first of a stream is a warning."""
-    before = metrics.unparsed.labels("binance")._value.get()
+    before = metrics.total(metrics.unparsed.labels("binance"))
     with structlog.testing.capture_logs() as entries:
         for _ in range(2):
             unfit = make_batch(frames=[b"{}", b"caf\xe9", b"\xff"])
             other = make_batch(stream=TRADES._replace(symbol="ethusdt"), frames=[b"{}", b"\xff"])
             journals.work(FlushRound(NOON_US, [[unfit], [other]]))
-    assert metrics.unparsed.labels("binance")._value.get() == before + 6
+    assert metrics.total(metrics.unparsed.labels("binance")) == before + 6
     assert [entry["event"] for entry in entries] == ["rows kept as unparsed"] * 2
     assert {entry["stream"].symbol for entry in entries} == {"btcusdt", "ethusdt"}
 
@@ -161,7 +161,7 @@ def test_errors_are_told_and_counted(tmp_path: Path, make_batch: MakeBatch, call
     disk = BrokenDisk(call, OSError(errno.EIO, "injected"))
     journals = Journals(Spool(tmp_path), SegmentLimits(600, 5000), disk)
     due = many(make_batch)[: 12 if call in ("sync_all", "open_folder") else 1]
-    before = metrics.parquet_write_errors._value.get()
+    before = metrics.total(metrics.parquet_write_errors)
     result = journals.work(FlushRound(NOON_US, due, syncs=True))
     closed = journals.work(FlushRound(NOON_US, ends=True)).closed
     if call == "close":
@@ -169,7 +169,7 @@ def test_errors_are_told_and_counted(tmp_path: Path, make_batch: MakeBatch, call
         assert len(closed) == 1
     else:
         assert result.error == "[Errno 5] injected"
-    assert metrics.parquet_write_errors._value.get() > before
+    assert metrics.total(metrics.parquet_write_errors) > before
 
 
 def test_a_failed_append_ends_its_journal(tmp_path: Path, make_batch: MakeBatch) -> None:

@@ -97,10 +97,10 @@ def counted() -> tuple[float, float, float, float]:
         if sample.name.endswith("_count")
     )
     return (
-        metrics.parquet_rows_written._value.get(),
-        files._value.get(),
+        metrics.total(metrics.parquet_rows_written),
+        metrics.total(files),
         timed,
-        metrics.parquet_write_errors._value.get(),
+        metrics.total(metrics.parquet_write_errors),
     )
 
 

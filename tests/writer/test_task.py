@@ -142,19 +142,19 @@ async def test_the_state_follows(
     open_room: OpenRoom, make_batch: MakeBatch, autojump_clock: MockClock
 ) -> None:
     """State and metrics show what waits in memory and what is open, until nothing is."""
-    written = metrics.journal_rows._value.get()
-    sealed = metrics.parquet_rows_written._value.get()
+    written = metrics.total(metrics.journal_rows)
+    sealed = metrics.total(metrics.parquet_rows_written)
     async with open_room() as room:
         await room.send(make_batch(3), make_batch(2, stream=STREAM._replace(symbol="x")))
         await trio.sleep(2)
         journals = room.journals()
         assert (room.state.open_journals, len(journals)) == (2, 2)
         assert room.state.journal_bytes == sum(path.stat().st_size for path in journals)
-        assert metrics.parquet_rows_buffered._value.get() == 0
+        assert metrics.total(metrics.parquet_rows_buffered) == 0
     assert (room.state.open_journals, room.state.journal_bytes) == (0, 0)
     assert (room.state.waiting_seals, room.state.last_error) == (0, None)
-    assert metrics.journal_rows._value.get() - written == 5
-    assert metrics.parquet_rows_written._value.get() - sealed == 5
+    assert metrics.total(metrics.journal_rows) - written == 5
+    assert metrics.total(metrics.parquet_rows_written) - sealed == 5
 
 
 async def test_a_cut_off_writer_rescues_what_is_in_memory(
@@ -308,7 +308,7 @@ async def test_a_low_disk_sheds_and_resumes(
     autojump_clock: MockClock,
 ) -> None:
     """Below the limit new data is shed and counted; it resumes by itself and the ledger tells."""
-    dropped = metrics.messages_dropped.labels("disk")._value.get()
+    dropped = metrics.total(metrics.messages_dropped.labels("disk"))
     disk = SmallDisk()
     async with open_room(disk, min_free_bytes=1_000_000_000) as room:
         await room.send(make_batch(1, start=0))
@@ -322,7 +322,7 @@ async def test_a_low_disk_sheds_and_resumes(
                 stream=STREAM._replace(data_type=DataType.STATUS), frames=[b'{"event":"gap"}']
             )
         )
-        assert metrics.messages_dropped.labels("disk")._value.get() == dropped + 15
+        assert metrics.total(metrics.messages_dropped.labels("disk")) == dropped + 15
         disk.free = 2_000_000_000
         await trio.sleep(2)
         assert not is_shedding(room)
@@ -362,7 +362,7 @@ async def test_a_full_disk_keeps_what_was_accepted(
         await trio.sleep(20)
         assert is_shedding(room)
         assert room.state.failing_streams == 1
-        assert metrics.parquet_rows_buffered._value.get() == 3
+        assert metrics.total(metrics.parquet_rows_buffered) == 3
         assert room.budget.used_bytes == accepted.size_bytes
         await room.send(make_batch(7, start=900, received_us=NOON_US + 5))
         assert room.budget.used_bytes == accepted.size_bytes
@@ -385,12 +385,12 @@ async def test_a_disk_that_is_full_to_the_end(
     autojump_clock: MockClock,
 ) -> None:
     """Rows that can never be written are counted as dropped, and the writer ends without an error."""
-    dropped = metrics.messages_dropped.labels("disk")._value.get()
+    dropped = metrics.total(metrics.messages_dropped.labels("disk"))
     disk = SmallDisk()
     disk.is_full = True
     async with open_room(disk) as room:
         await room.send(make_batch(4))
-    assert metrics.messages_dropped.labels("disk")._value.get() == dropped + 4
+    assert metrics.total(metrics.messages_dropped.labels("disk")) == dropped + 4
     assert sealed_frames(room.root) == []
 
 
@@ -545,4 +545,4 @@ async def test_with_real_threads(
     assert budget.used_bytes == 0
     assert len(set(sealed_frames(tmp_path))) == len(sealed_frames(tmp_path)) == 2000
     assert len(sealed_paths(tmp_path, "tokyo")) == 20
-    assert metrics.parquet_rows_buffered._value.get() == 0
+    assert metrics.total(metrics.parquet_rows_buffered) == 0
