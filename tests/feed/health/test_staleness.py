@@ -165,3 +165,19 @@ def test_unknown_topics_are_not_watched() -> None:
     silence.heard(ETH, 10)
     assert newly_stale(silence, 90) == [BTC]
     assert silence.is_total()
+
+
+def test_the_first_data_may_take_longer() -> None:
+    """A learned limit is for what lies between data; before the first there is half a minute."""
+    silence = Staleness([BTC], {BTC: AdaptiveTimeout(10)}, 1000)
+    assert silence.next_deadline() == 1030
+    silence.heard(BTC, 1001)
+    assert silence.next_deadline() == 1011
+    assert silence.judge(1011) == [StaleTopic(BTC, 10, True)]
+
+
+def test_a_topic_that_is_not_watched_may_be_asked_for() -> None:
+    """A request for it changes nothing."""
+    silence = open_silence([BTC], 90, 0)
+    silence.asked(ETH, 10)
+    assert silence.next_deadline() == 90

@@ -219,3 +219,15 @@ def test_payloads_are_bytes_of_their_own() -> None:
     received[:] = bytes(len(received))
     assert type(payload) is bytes
     assert payload == b"abc"
+
+
+@pytest.mark.parametrize("opcode", [9, 10])
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_ping_does_not_count_towards_the_limit(kind: int, opcode: int) -> None:
+    """Between the fragments of a message near the limit, a control frame passes and no more."""
+    ping = server_frame(b"p" * 125, opcode)
+    first = server_frame(b"x" * 90, kind, is_final=False)
+    last = server_frame(b"y" * 10, 0)
+    splitter = _open(100)
+    assert splitter.feed(first + ping + last) == ([b"x" * 90 + b"y" * 10], ping)
+    assert not splitter.is_passing
