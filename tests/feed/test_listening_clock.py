@@ -83,6 +83,21 @@ async def test_waiting_goes_on_over_a_stop(
     assert elapsed_s() == 14
 
 
+async def test_a_deadline_within_a_stop_comes_after_it(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """While the clock stands still nothing falls due; what was left to wait is waited after that."""
+    clock = ListeningClock()
+
+    async def stop_at_5() -> None:
+        await trio.sleep(5)
+        await stand(clock, 15)
+
+    nursery.start_soon(stop_at_5)
+    assert await clock.sleep_until(lambda: START_S + 10) == START_S + 10
+    assert elapsed_s() == 25
+
+
 async def test_a_deadline_may_move_on(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     """What is waited for is looked at again when it seems to have come."""
     clock, due = ListeningClock(), [START_S + 5]
