@@ -202,3 +202,10 @@ def test_what_is_held_back_comes_when_it_is_released() -> None:
         SequenceFinding(Topic("btc", DataType.TRADE), Gap(1, 3, 2), 7),
     ]
     assert second.release().batches == []
+
+
+def test_books_that_start_afresh_are_named(reader: FrameDecoder) -> None:
+    """Each in the order of the read; changes to a book are none."""
+    rows = reader.read(7, [b"orderbook btc 1", b"reset orderbook btc 9", b"orderbook btc 10"])
+    assert rows.resets == [Topic("btc", DataType.ORDERBOOK)]
+    assert reader.release().frames == 0

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import SessionEnded
-from trio_collector.events import DataType, Topic
+from trio_collector.events import Ack, DataType, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.actions import Action, End, Fetch, Found, HandOver, Send
+from trio_collector.feed.actions import Action, End, Fetch, Found, HandOver, Send, Subscribed
 from trio_collector.feed.books.resync import RESYNC_S
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.continuity.arbitration import LineArbiter
@@ -479,3 +479,29 @@ def test_a_gap_is_told_with_the_time_it_was_found(open_desk: OpenDesk) -> None:
         finding = SequenceFinding(btc, Gap(1, 3, 2), at_us)
         decoded = Decoded(0, [], [], [finding], [], [])
         assert desk.monitor.observe(decoded, READ_US, 0) == [Found(finding, [btc], found_us)]
+
+
+def test_the_first_reason_to_leave_stands(open_desk: OpenDesk) -> None:
+    """What is announced later changes nothing."""
+    desk = open_desk("trade btc")
+    desk.read("bye maintenance at noon", "bye now")
+    assert desk.handovers == 2
+    assert "maintenance at noon" in str(desk.monitor.leaving)
+
+
+def test_what_was_granted_before_is_not_told_again() -> None:
+    """A second ack leads to no action."""
+    desk = Desk(make_connection("trade btc"))
+    desk.send()
+    ack = Decoded(1, [], [Ack("1")], [], [], [])
+    assert desk.monitor.observe(ack, READ_US, 1) == [
+        Subscribed([Topic("btc", DataType.TRADE)], 5000)
+    ]
+    assert desk.monitor.observe(ack, READ_US, 2) == []
+
+
+def test_all_topics_without_an_answer_are_named(open_desk: OpenDesk) -> None:
+    """Whoever reads the log sees which subscriptions the exchange has ignored."""
+    desk = open_desk("trade btc", "orderbook btc")
+    desk.miss_acks(ACK_S)
+    assert "of btc trade, btc orderbook" in str(desk.ending)
