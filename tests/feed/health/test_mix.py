@@ -133,12 +133,12 @@ def shift_of(mix: Mix, now: float, **counts: int) -> float | None:
 
 
 def test_a_new_kind_weighs_the_root_of_its_share() -> None:
-    """A quarter of all is 0.5, less four standard errors of 10,000 messages: 0.02."""
+    """36 % of all are 0.6, less four standard errors of 10,000 messages: 0.02."""
     mix = Mix(1000)
     for window in range(1, WINDOWS_TO_LEARN + 1):
         assert shift_of(mix, 1000 + window * WINDOW_S, orderbook=10_000) == 0
     now = 1000 + (WINDOWS_TO_LEARN + 1) * WINDOW_S
-    assert shift_of(mix, now, orderbook=7500, odd=2500) == pytest.approx(0.48)
+    assert shift_of(mix, now, orderbook=6400, odd=3600) == pytest.approx(0.58)
 
 
 def test_an_edge_that_is_not_reached_comes_back_by_half_in_a_week() -> None:
