@@ -231,3 +231,13 @@ def test_a_ping_does_not_count_towards_the_limit(kind: int, opcode: int) -> None
     splitter = _open(100)
     assert splitter.feed(first + ping + last) == ([b"x" * 90 + b"y" * 10], ping)
     assert not splitter.is_passing
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 255, 256, 382, 511, 32_894, 65_535, 65_536, 65_662])
+def test_messages_of_every_form_of_length(size: int) -> None:
+    """Both bytes of a length of two count, whatever they are."""
+    payload = bytes(range(128)) * (size // 128) + b"x" * (size % 128)
+    assert _open(LIMIT).feed(server_frame(payload) + server_frame(b"next")) == (
+        [payload, b"next"],
+        b"",
+    )
