@@ -15,7 +15,7 @@ from trio_collector.events import (
     Topic,
     UnknownMessage,
 )
-from trio_collector.feed.continuity.arbitration import LineArbiter
+from trio_collector.feed.continuity.arbitration import ArbiterSource, LineArbiter
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
 from trio_collector.feed.decoder import CONNECTION, FrameDecoder
 from trio_collector.feed.planning.connections import ConnectionPlan
@@ -150,3 +150,62 @@ def test_every_frame_but_controls_is_kept(frames: list[bytes]) -> None:
         assert kept == [frame for frame in frames if sign in frame]
     kept = [f for batch in rows.batches if batch.stream == UNPARSED for f in batch.frames]
     assert kept == [frame for frame in frames if frame in (b"?", b"odd x")]
+
+
+def two_readers() -> tuple[FrameDecoder, FrameDecoder, ArbiterSource]:
+    """Return the readers of two sessions of btc, and what the first one is to the arbiter.
+
+    Ids of trades are alike on both; of books the first one leads.
+    """
+    connection = make_connection("trade btc", "orderbook btc")
+    adapter, topics = connection.adapter, list(connection.topics)
+    arbiter = LineArbiter(adapter.global_ids, frozenset(DataType), lambda: 1000.0)
+    sources = [arbiter.open_source(lambda: None) for _ in range(2)]
+    for source in sources:
+        source.enter(topics)
+    first, second = (FrameDecoder(adapter, topics, source) for source in sources)
+    return first, second, sources[0]
+
+
+def test_copies_are_no_rows_and_are_counted() -> None:
+    """What another session brought is left out; a batch without rows tells that it came."""
+    first, second, _ = two_readers()
+    first.read(7, [b"trade btc 1", b"trade btc 2"])
+    rows = second.read(8, [b"trade btc 1", b"trade btc 2"])
+    assert contents(rows.batches) == [(BTC_TRADE, [])]
+    assert second.take_repeated() == 2
+    assert (first.take_repeated(), second.take_repeated()) == (0, 0)
+
+
+def test_a_gap_of_the_session_that_leads_comes_with_its_rows() -> None:
+    """It is found in the read that shows it."""
+    first, _, _ = two_readers()
+    rows = first.read(7, [b"orderbook btc 1", b"orderbook btc 4"])
+    topic = Topic("btc", DataType.ORDERBOOK)
+    assert rows.findings == [SequenceFinding(topic, Gap(1, 3, 2))]
+    assert contents(rows.batches) == [(BTC_BOOK, [b"orderbook btc 1", b"orderbook btc 4"])]
+
+
+def test_what_is_held_back_comes_when_it_is_released() -> None:
+    """With the time of its own read, its gap with it, before what is read then."""
+    first, second, source = two_readers()
+    topic = Topic("btc", DataType.ORDERBOOK)
+    first.read(7, [b"trade btc 1", b"trade btc 4"])
+    rows = second.read(8, [b"orderbook btc 1", b"orderbook btc 4"])
+    assert (contents(rows.batches), rows.findings) == ([(BTC_BOOK, [])], [])
+    source.leave()
+    rows = second.release()
+    assert contents(rows.batches) == [(BTC_BOOK, [b"orderbook btc 1", b"orderbook btc 4"])]
+    assert [batch.received_us for batch in rows.batches] == [8]
+    assert rows.findings == [
+        SequenceFinding(topic, Gap(1, 3, 2), 8),
+        SequenceFinding(Topic("btc", DataType.TRADE), Gap(1, 3, 2), 7),
+    ]
+    assert second.release().batches == []
+
+
+def test_books_that_start_afresh_are_named(reader: FrameDecoder) -> None:
+    """Each in the order of the read; changes to a book are none."""
+    rows = reader.read(7, [b"orderbook btc 1", b"reset orderbook btc 9", b"orderbook btc 10"])
+    assert rows.resets == [Topic("btc", DataType.ORDERBOOK)]
+    assert reader.release().frames == 0

@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.scripted_exchange import make_connection
+from tests.support.virtual_time import elapsed_s
 from trio_collector.backoff import JITTER
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import WebsocketSection
@@ -77,7 +78,7 @@ class Lives:
         self._lives = iter(lives)
 
     def create(self, given: LineContext, *, number: int, topics: list[Topic]) -> "FakeSession":
-        self.begun.append(Begun(trio.current_time(), number, topics, given.line))
+        self.begun.append(Begun(elapsed_s(), number, topics, given.line))
         assert given.timeouts.keys() >= set(topics)
         session = FakeSession(next(self._lives), self.stop, given.arbiter, given.snapshots, number)
         self.sessions.append(session)
@@ -135,7 +136,7 @@ class FakeSession:
         self.ended_at = FOREVER
         self._life = life
         self._stop = stop
-        self._began = trio.current_time()
+        self._began = elapsed_s()
         self._ended = trio.Event()
         self._ending = SessionEnded(life.reason, retry_after_s=life.retry_after_s, code=life.code)
 
@@ -149,7 +150,7 @@ class FakeSession:
         return SessionEnded(EndReason.HANDOVER) if self.wants_handover.is_set() else None
 
     def lags(self, _other: "FakeSession") -> list[Topic]:
-        return [BTC] if trio.current_time() < self._began + self._life.carries_s else []
+        return [BTC] if elapsed_s() < self._began + self._life.carries_s else []
 
     def note_handover(self, other: "FakeSession") -> None:
         self.relieved.append(other.number)
@@ -166,7 +167,7 @@ class FakeSession:
             with trio.move_on_after(self._life.lasted_s):
                 await self._ended.wait()
             nursery.cancel_scope.cancel()
-        self.ended_at = trio.current_time()
+        self.ended_at = elapsed_s()
         return self._ending
 
     async def _watch_stop(self) -> None:
@@ -478,7 +479,7 @@ async def test_a_stop_ends_the_feed(
 
     nursery.start_soon(stop)
     await sessions.run(make_connection())
-    assert trio.current_time() == stops_at
+    assert elapsed_s() == stops_at
     assert len(sessions.begun) == 1
 
 

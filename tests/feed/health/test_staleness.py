@@ -165,3 +165,55 @@ def test_unknown_topics_are_not_watched() -> None:
     silence.heard(ETH, 10)
     assert newly_stale(silence, 90) == [BTC]
     assert silence.is_total()
+
+
+def test_the_first_data_may_take_longer() -> None:
+    """A learned limit is for what lies between data; before the first there is half a minute."""
+    silence = Staleness([BTC], {BTC: AdaptiveTimeout(10)}, 1000)
+    assert silence.next_deadline() == 1030
+    silence.heard(BTC, 1001)
+    assert silence.next_deadline() == 1011
+    assert silence.judge(1011) == [StaleTopic(BTC, 10, True)]
+
+
+def test_a_topic_that_is_not_watched_may_be_asked_for() -> None:
+    """A request for it changes nothing."""
+    silence = open_silence([BTC], 90, 0)
+    silence.asked(ETH, 10)
+    assert silence.next_deadline() == 90
+
+
+class Told(FixedTimeout):
+    """A timeout of 90 s that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(90)
+        self.calls: list[tuple[str, float, float]] = []
+
+    def heard(self, silence_s: float, now: float) -> None:
+        self.calls.append(("heard", silence_s, now))
+
+    def began(self, silence_s: float, now: float) -> None:
+        self.calls.append(("began", silence_s, now))
+
+    def missed(self, silence_s: float, now: float) -> None:
+        self.calls.append(("missed", silence_s, now))
+
+
+def test_a_timeout_is_told_of_silences_and_beginnings() -> None:
+    """How long each was; what follows on a request, also on a second one, is a beginning."""
+    timeout = Told()
+    silence = Staleness([BTC], {BTC: timeout}, 1000)
+    silence.heard(BTC, 1007)
+    silence.heard(BTC, 1010)
+    assert silence.judge(1101) == [StaleTopic(BTC, 90, True)]
+    silence.asked(BTC, 1102)
+    silence.heard(BTC, 1104)
+    silence.heard(BTC, 1105)
+    assert timeout.calls == [
+        ("began", 7, 1007),
+        ("heard", 3, 1010),
+        ("missed", 91, 1101),
+        ("began", 2, 1104),
+        ("heard", 1, 1105),
+    ]

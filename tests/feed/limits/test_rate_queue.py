@@ -179,3 +179,21 @@ def test_whatever_happens_the_limits_hold(
     slots += [slot for slot, _turn in take_all(turns, now)]
     for rate in rates:
         assert most_within(slots, rate.per_s) <= rate.times
+
+
+def test_what_is_shared_is_taken_by_those_who_ask_for_it() -> None:
+    """A ticket that needs nothing of the shared limit leaves it to others, and waits for nothing."""
+    turns = RateQueue(shared=RateLimiter([Rate(1, 10.0)]))
+    assert turns.take(turns.ask(), 0) is True
+    assert turns.take(turns.ask(shared=1), 0) is True
+    waits = turns.ask(shared=1)
+    assert turns.take(waits, 9) is False
+    assert turns.take(waits, 10) is True
+    assert turns.take(turns.ask(), 10) is True
+
+
+def test_without_a_shared_limit_nothing_is_shared() -> None:
+    """Messages of connections that are counted alone cost nothing here."""
+    turns = RateQueue()
+    assert turns.take(turns.ask(shared=1000), 0) is True
+    assert turns.take(turns.ask(shared=1000), 0) is True
