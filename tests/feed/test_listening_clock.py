@@ -48,12 +48,12 @@ async def test_what_passes_meanwhile_is_no_silence(autojump_clock: MockClock) ->
     silence = open_silence([BTC, ETH], 90, clock.now())
     await stand(clock, 30)
     await trio.sleep_until(START_S + 50)
-    silence.heard(ETH, clock.now())
+    silence.record_data(ETH, clock.now())
     await trio.sleep_until(START_S + 119)
-    assert silence.judge(clock.now()) == []
+    assert silence.expire(clock.now()) == []
     assert clock.trio_time(silence.next_deadline()) == START_S + 120
     await trio.sleep_until(START_S + 120)
-    assert [stale.topic for stale in silence.judge(clock.now())] == [BTC]
+    assert [stale.topic for stale in silence.expire(clock.now())] == [BTC]
     assert clock.trio_time(silence.next_deadline()) == START_S + 140
     await trio.sleep_until(START_S + 130)
     silence.restart(clock.now())
@@ -64,7 +64,7 @@ async def test_what_passes_meanwhile_is_no_wait_for_an_answer(autojump_clock: Mo
     """A request that was sent before a stop has as much more time for its answer."""
     clock = ListeningClock()
     state = Subscriptions(sends_acks=True)
-    state.ask(SubscribeRequest("1", "subscribe", (BTC,)), clock.now())
+    state.record_request(SubscribeRequest("1", "subscribe", (BTC,)), clock.now())
     await trio.sleep(10 - 1)
     await stand(clock, 1000)
     assert clock.trio_time(state.next_deadline(clock.now(), 10)) == START_S + 1010
@@ -146,8 +146,8 @@ def test_at_the_deadline_a_topic_is_stale(
         silence = open_silence([BTC], limit_s, clock.now())
         for pause_s in pauses:
             await stand(clock, pause_s)
-        silence.heard(BTC, clock.now())
+        silence.record_data(BTC, clock.now())
         now = await clock.sleep_until(silence.next_deadline)
-        assert [stale.topic for stale in silence.judge(now)] == [BTC]
+        assert [stale.topic for stale in silence.expire(now)] == [BTC]
 
     trio.run(wait, clock=MockClock(autojump_threshold=0))

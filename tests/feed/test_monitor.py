@@ -51,12 +51,12 @@ class Desk:
         """Send the requests that are due; return their texts."""
         requests, self.requests = self.requests, []
         for request in requests:
-            self.monitor.ask(request, self.now)
-            self.perform(self.monitor.sent(request, self.now))
+            self.monitor.record_request(request, self.now)
+            self.perform(self.monitor.record_sent(request, self.now))
         return [request.text for request in requests]
 
     def read(self, *frames: str) -> None:
-        decoded = self._reader.read(READ_US, [frame.encode() for frame in frames])
+        decoded = self._reader.decode(READ_US, [frame.encode() for frame in frames])
         self.perform(self.monitor.observe(decoded, READ_US, self.now))
 
     def miss_data(self, now: float) -> None:
@@ -89,7 +89,7 @@ class Desk:
 
     def told(self) -> list[str]:
         """Return the events of the ledger since the last call, as `subscribed trade btc`."""
-        rows = [(batch.stream, orjson.loads(batch.frames[0])) for batch in self.ledger.take()]
+        rows = [(batch.stream, orjson.loads(batch.frames[0])) for batch in self.ledger.flush()]
         return [f"{row['event']} {row['data_type']} {stream.symbol}" for stream, row in rows]
 
     def reason(self) -> str | None:
@@ -139,7 +139,7 @@ def test_first_data_is_live_once(open_desk: OpenDesk) -> None:
         "live trade eth",
     ]
     desk.read("trade eth 2")
-    assert desk.ledger.take() == []
+    assert desk.ledger.flush() == []
     assert desk.monitor.carried_s == 20
 
 
@@ -213,7 +213,7 @@ def test_no_answer_names_the_topics(open_desk: OpenDesk) -> None:
     """A topic that is neither granted nor refused in time ends the session by name."""
     desk = open_desk("trade btc", "orderbook btc", topics_per_request=1)
     desk.read("ack 1")
-    assert desk.monitor.next_overdue(0) == ACK_S
+    assert desk.monitor.next_ack_deadline(0) == ACK_S
     desk.miss_acks(ACK_S - 1)
     assert desk.reason() is None
     desk.miss_acks(ACK_S)
@@ -241,16 +241,16 @@ def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc", "orderbook btc")
     desk.read("ack 1", "beat")
     desk.told()
-    assert desk.monitor.next_stale() == 90
+    assert desk.monitor.next_stale_deadline() == 90
     desk.miss_data(90)
     assert desk.told() == ["stale trade btc", "stale orderbook btc"]
     assert desk.reason() is None
-    assert desk.monitor.leaving is not None
-    assert desk.monitor.leaving.reason == EndReason.DATA_TIMEOUT
+    assert desk.monitor.handover_reason is not None
+    assert desk.monitor.handover_reason.reason == EndReason.DATA_TIMEOUT
     assert desk.handovers == 1
     assert timeouts._value.get() == before + 1
     desk.read("trade btc 1")
-    assert desk.monitor.leaving is None
+    assert desk.monitor.handover_reason is None
 
 
 def test_a_hole_in_a_connection_is_one_in_every_topic(open_desk: OpenDesk) -> None:
@@ -289,7 +289,7 @@ def test_an_announced_end_asks_for_relief(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc")
     desk.read("bye maintenance at noon")
     assert desk.reason() is None
-    assert "maintenance at noon" in str(desk.monitor.leaving)
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
 
 
 def test_the_first_reason_stands(open_desk: OpenDesk) -> None:
@@ -356,7 +356,7 @@ def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
     desk.now = 1000
     desk.read("orderbook btc 2")
     assert desk.take_fetches() == []  # it is being tried
-    desk.monitor.resync.note(BOOK, 7)
+    desk.monitor.resync.record_snapshot(BOOK, 7)
     desk.read("orderbook btc 5")
     assert desk.take_fetches() == [BOOK]
     assert desk.requests == []
@@ -422,7 +422,7 @@ def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:
     desk.read("no - why")
     first, second = desk.requests
     assert not desk.monitor.subscriptions.must_wait(first)
-    desk.monitor.ask(first, 0)
+    desk.monitor.record_request(first, 0)
     assert desk.monitor.subscriptions.must_wait(second)
     desk.read("trade btc 1")
     assert not desk.monitor.subscriptions.must_wait(second)
@@ -432,21 +432,21 @@ def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:
 def test_a_file_without_its_book_is_fetched_for_or_left() -> None:
     """Where the book comes by HTTP it is fetched; else a successor begins with it."""
     desk = Desk(make_connection("orderbook btc", rest_url="http://x.test"))
-    desk.perform(desk.monitor.need_snapshot(BOOK, 7))
-    assert (desk.take_fetches(), desk.handovers, desk.monitor.leaving) == ([BOOK], 0, None)
+    desk.perform(desk.monitor.request_snapshot(BOOK, 7))
+    assert (desk.take_fetches(), desk.handovers, desk.monitor.handover_reason) == ([BOOK], 0, None)
 
     desk = Desk(make_connection("orderbook btc"))
-    desk.perform(desk.monitor.need_snapshot(BOOK, 7))
+    desk.perform(desk.monitor.request_snapshot(BOOK, 7))
     assert (desk.take_fetches(), desk.handovers) == ([], 1)
-    assert desk.monitor.leaving is not None
-    assert desk.monitor.leaving.reason == EndReason.HANDOVER
+    assert desk.monitor.handover_reason is not None
+    assert desk.monitor.handover_reason.reason == EndReason.HANDOVER
 
 
 def test_data_does_not_take_back_an_announced_end(open_desk: OpenDesk) -> None:
     """Only a silence may turn out to be a pause."""
     desk = open_desk("trade btc")
     desk.read("bye maintenance at noon", "trade btc 1")
-    assert "maintenance at noon" in str(desk.monitor.leaving)
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
 
 
 def test_the_next_deadline_is_the_nearer_one(open_desk: OpenDesk) -> None:
@@ -486,7 +486,7 @@ def test_the_first_reason_to_leave_stands(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc")
     desk.read("bye maintenance at noon", "bye now")
     assert desk.handovers == 2
-    assert "maintenance at noon" in str(desk.monitor.leaving)
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
 
 
 def test_what_was_granted_before_is_not_told_again() -> None:

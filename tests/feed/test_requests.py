@@ -33,8 +33,8 @@ class Queue:
 
     async def run(self) -> None:
         while True:
-            request = await self.requests.take()
-            self.subscriptions.ask(request, trio.current_time())
+            request = await self.requests.wait_next()
+            self.subscriptions.record_request(request, trio.current_time())
             self.sent.append((elapsed_s(), request.text))
 
     async def run_for(self, seconds: float) -> list[tuple[float, str]]:
@@ -48,7 +48,7 @@ async def test_first_requests_are_covered_by_the_turn_to_connect(
 ) -> None:
     """What is asked first waits for no further turn; what is added later does, each time."""
     queue = Queue(TOGETHER)
-    await queue.exchange_limits.connect_turn(0.0, 1)
+    await queue.exchange_limits.wait_to_connect(0.0, 1)
     queue.requests.start([BTC])
     queue.requests.add(ETH)
     queue.requests.add(SOL)
@@ -77,7 +77,7 @@ async def test_a_connection_keeps_to_its_own_limit(autojump_clock: MockClock) ->
 async def test_what_became_needless_is_left_out(autojump_clock: MockClock) -> None:
     """A topic that is granted before its turn is not asked for, and costs no turn."""
     queue = Queue(TOGETHER)
-    queue.subscriptions.ask(BTC, 0)
+    queue.subscriptions.record_request(BTC, 0)
     queue.subscriptions.grant(Ack("btc"))
     for request in (BTC, ETH):
         queue.requests.add(request)
@@ -94,11 +94,11 @@ async def test_answers_without_names_are_waited_for(
     nursery.start_soon(queue.run)
     await wait_all_tasks_blocked()
     await trio.sleep(5)
-    queue.requests.answered()  # to something else
+    queue.requests.wake()  # to something else
     await trio.sleep(5)
     assert queue.sent == [(0, "sub btc")]
     queue.subscriptions.grant(Ack(topics=btc.topics))
-    queue.requests.answered()
+    queue.requests.wake()
     await wait_all_tasks_blocked()
     assert queue.sent == [(0, "sub btc"), (10, "sub eth")]
     nursery.cancel_scope.cancel()

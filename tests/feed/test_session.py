@@ -457,7 +457,7 @@ async def test_heartbeats_do_not_keep_a_dead_feed(
     assert await scene.wait_relief(make_connection("trade btc", "trade eth")) == 90
     assert told(scene.take())[2:] == ["stale", "stale", "disconnected", "disconnected"]
     assert scene.session is not None
-    leaving = scene.session.leaving
+    leaving = scene.session.handover_reason
     assert leaving is not None
     assert (leaving.reason, leaving.detail) == (EndReason.DATA_TIMEOUT, "no data for 90 s")
 
@@ -475,9 +475,9 @@ async def test_a_pause_that_is_over(autojump_clock: MockClock, scene: Scene) -> 
         nursery.start_soon(partial(scene.live, message_timeout_secs=1000), make_connection())
         await trio.sleep(91)
         assert scene.session is not None
-        reasons = [scene.session.leaving]
+        reasons = [scene.session.handover_reason]
         await trio.sleep(10)
-        reasons.append(scene.session.leaving)
+        reasons.append(scene.session.handover_reason)
         scene.stop.set()
     assert [reason is None for reason in reasons] == [False, True]
 

@@ -146,16 +146,16 @@ class FakeSession:
             self._ended.set()
 
     @property
-    def leaving(self) -> SessionEnded | None:
+    def handover_reason(self) -> SessionEnded | None:
         return SessionEnded(EndReason.HANDOVER) if self.wants_handover.is_set() else None
 
     def lags(self, _other: "FakeSession") -> list[Topic]:
         return [BTC] if elapsed_s() < self._began + self._life.carries_s else []
 
-    def note_handover(self, other: "FakeSession") -> None:
+    def record_handover(self, other: "FakeSession") -> None:
         self.relieved.append(other.number)
 
-    def need_book(self, topic: Topic) -> None:
+    def request_book(self, topic: Topic) -> None:
         self.needed.append(topic)
 
     async def run(self) -> SessionEnded:
@@ -306,7 +306,7 @@ async def test_who_is_cut_off_connects_before_who_is_relieved(
         nursery.start_soon(sessions.run, make_connection(topic))
         await wait_all_tasks_blocked()
     await trio.sleep(120)
-    await sessions.exchange_limits.connect_turn(0.0)  # somebody else takes the turn at 220 s
+    await sessions.exchange_limits.wait_to_connect(0.0)  # somebody else takes the turn at 220 s
     await trio.sleep(300)
     assert [begun.topics for begun in sessions.begun] == [[BTC], [ETH], [ETH], [BTC]]
     assert sessions.begun[2].at == pytest.approx(330)
@@ -354,7 +354,7 @@ async def test_a_file_that_begins_without_its_book(
     await trio.sleep(1)
     (session,) = sessions.sessions
     book, stream = Topic("btc", DataType.ORDERBOOK), Stream("scripted", "btc", DataType.ORDERBOOK)
-    session.snapshots.note(book, 100)
+    session.snapshots.record(book, 100)
     sessions.segment_starts.tell(stream, 100)
     sessions.segment_starts.tell(stream._replace(data_type=DataType.TRADE), 200)
     assert session.needed == []
@@ -487,7 +487,7 @@ async def test_a_stop_before_the_first_session(autojump_clock: MockClock, live: 
     """A feed that waits for its first connect when the stop comes never connects."""
     sessions = live()
     sessions.exchange_limits = venue_of(Rate(1, 100.0))
-    await sessions.exchange_limits.connect_turn(0)
+    await sessions.exchange_limits.wait_to_connect(0)
     sessions.stop.set()
     await sessions.run(make_connection())
     assert sessions.begun == []

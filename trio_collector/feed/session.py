@@ -63,44 +63,44 @@ CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
 class Session:
     """One session of a line; `run` lives it and says why it ended."""
 
-    def __init__(self, given: LineContext, *, number: int, topics: list[Topic]) -> None:
-        connection, self._context = given.connection, given.feeds
+    def __init__(self, shared: LineContext, *, number: int, topics: list[Topic]) -> None:
+        connection, self._context = shared.connection, shared.feeds
         self.number = number
         self.wants_handover = trio.Event()
         self.ended_us: int | None = None
         self._connection = connection
         self._adapter = connection.adapter
         self._topics = topics
-        self._url = self._adapter.websocket_url(given.line)
-        self._snapshots = given.snapshots
-        self._drift = given.feeds.drifts[self._adapter.name]
+        self._url = self._adapter.websocket_url(shared.line)
+        self._snapshots = shared.snapshots
+        self._drift = shared.feeds.drifts[self._adapter.name]
         self._log = SessionLog(
             connection,
             topics,
-            given.feeds.now_us,
+            shared.feeds.now_us,
             number=number,
-            line=given.line,
-            run=given.feeds.run,
-            live=given.feeds.live,
+            line=shared.line,
+            run=shared.feeds.run,
+            live=shared.feeds.live,
         )
-        self._source = given.arbiter.open_source(self._release)
+        self._source = shared.arbiter.open_source(self._release)
         self._clock = ListeningClock()
         self._decoder = FrameDecoder(self._adapter, list(connection.topics), self._source)
         self.monitor = SessionMonitor(
-            connection, topics, self._source, given.snapshots, given.timeouts, self._clock.now()
+            connection, topics, self._source, shared.snapshots, shared.timeouts, self._clock.now()
         )
-        self._sender = BatchSender(given.to_writer, given.feeds.budget, self._log.delivered)
-        limits = given.feeds.exchange_limits[self._adapter.name]
+        self._sender = BatchSender(shared.to_writer, shared.feeds.budget, self._log.count_sent)
+        limits = shared.feeds.exchange_limits[self._adapter.name]
         self._requests = RequestQueue(self.monitor.subscriptions, self._adapter.limits, limits)
         self._fetcher = BookFetcher(
             self._adapter,
             limits,
-            given.feeds.http_get,
-            given.feeds.now_us,
-            random.Random(given.feeds.random()),
+            shared.feeds.http_get,
+            shared.feeds.now_us,
+            random.Random(shared.feeds.random()),
         )
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
-        self._planned_end: SessionEnded | None = None
+        self._age_reason: SessionEnded | None = None
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
         self._socket: trio.abc.Stream | None = None
@@ -119,9 +119,9 @@ class Session:
         return self.monitor.carried_s
 
     @property
-    def leaving(self) -> SessionEnded | None:
+    def handover_reason(self) -> SessionEnded | None:
         """Why the session wants a successor; None if there is no reason any more."""
-        return self._planned_end or self.monitor.leaving
+        return self._age_reason or self.monitor.handover_reason
 
     def end(self, ending: SessionEnded) -> None:
         """End the session; the first ending stands."""
@@ -130,7 +130,7 @@ class Session:
             self.ended_us = self._context.now_us()
         self._scope.cancel()
 
-    def stay(self) -> None:
+    def cancel_handover(self) -> None:
         """Take note that the reason for a successor is gone."""
         self.wants_handover = trio.Event()
 
@@ -138,14 +138,14 @@ class Session:
         """Return the topics that `other` carries and this session does not yet."""
         return self.monitor.lags(other.monitor, self._clock.now())
 
-    def note_handover(self, other: "Session") -> None:
+    def record_handover(self, other: "Session") -> None:
         """Write into the ledger that this session has taken over from `other`, which is over."""
         self._log.handed_over(self.monitor.wanted, other.number, until_us=other.ended_us)
         self._put()
 
-    def need_book(self, topic: Topic) -> None:
+    def request_book(self, topic: Topic) -> None:
         """See to it that the whole book of `topic` comes once more."""
-        self._perform(self.monitor.need_snapshot(topic, self._clock.now()))
+        self._perform(self.monitor.request_snapshot(topic, self._clock.now()))
 
     async def run(self) -> SessionEnded:
         """Live the session; return why it ended.
@@ -156,12 +156,12 @@ class Session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sender.run)
             try:
-                await self._guard(self._use_transport)
+                await self._run_guarded(self._use_transport)
                 await self._sender.wait_sent()
             finally:
                 # From here on another session may go on.
                 if self._source.leave():
-                    self._snapshots.lose_all()
+                    self._snapshots.discard_all()
             return self._finish()
 
     def _finish(self) -> SessionEnded:
@@ -190,17 +190,17 @@ class Session:
         Frames that a bug leaves undecoded are kept as they came, for the next version to read.
         """
         try:
-            decoded = self._decoder.read(*read)
+            decoded = self._decoder.decode(*read)
         except Exception as exc:  # noqa: BLE001 - a bug in an adapter ends this session alone
             self._fail(exc)
-            decoded = self._decoder.keep(*read)
-        self._take(decoded, read.received_us)
+            decoded = self._decoder.keep_raw(*read)
+        self._handle(decoded, read.received_us)
 
     def _release(self) -> None:
         """Take to the sender what is no longer held back for another session's sake."""
-        self._take(self._decoder.release(), self._context.now_us())
+        self._handle(self._decoder.release(), self._context.now_us())
 
-    def _take(self, decoded: Decoded, at_us: int) -> None:
+    def _handle(self, decoded: Decoded, at_us: int) -> None:
         try:
             self._observe(decoded, at_us)
         except Exception as exc:  # noqa: BLE001 - as above, and the rows are sent all the same
@@ -211,7 +211,7 @@ class Session:
         actions = self.monitor.observe(decoded, at_us, self._clock.now())
         live = {each.topic for each in actions if isinstance(each, Live)}
         self._perform(actions)
-        self._log.news(self._drift.note(decoded, trio.current_time(), live))
+        self._log.warn(self._drift.observe(decoded, trio.current_time(), live))
 
     def _perform(self, actions: Iterable[Action]) -> None:
         """Do what the monitor wants done."""
@@ -222,26 +222,26 @@ class Session:
                 case Fetch(topic):
                     self._to_fetch.send_nowait(topic)
                 case HandOver():
-                    self._ask_handover()
+                    self._request_handover()
                 case End(ending):
                     self.end(ending)
                 case _:
                     self._log.record(action)
-        self._requests.answered()
+        self._requests.wake()
 
-    def _ask_handover(self) -> None:
+    def _request_handover(self) -> None:
         if not self.wants_handover.is_set():
-            self._log.log.info("session to be relieved", why=str(self.leaving))
+            self._log.log.info("session to be relieved", why=str(self.handover_reason))
             self.wants_handover.set()
 
     def _put(self, batches: Iterable[Batch] = ()) -> None:
         """Send what the ledger has to say, and `batches` behind it."""
-        self._sender.put([*self._log.take(), *batches])
+        self._sender.put([*self._log.flush(), *batches])
         self._log.repeated(self._decoder.take_repeated())
 
     # The transport.
 
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+    async def _run_guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run `task`; whatever it raises, bugs included, ends the session and nothing else.
 
         Cancellation goes on its way, also out of a group with what it made fail.
@@ -288,7 +288,7 @@ class Session:
                     self._socket,
                     self._url,
                     self._receive,
-                    self._wait_room,
+                    self._wait_for_room,
                     max_message_bytes=self._context.websocket.max_message_bytes,
                     now_us=self._context.now_us,
                 )
@@ -297,7 +297,7 @@ class Session:
             raise SessionEnded(EndReason.CONNECT_FAILED, text) from exc
         return websocket, self._stream
 
-    async def _wait_room(self) -> None:
+    async def _wait_for_room(self) -> None:
         if not self._sender.has_room:
             with self._clock.stopped():
                 await self._sender.wait_room()
@@ -308,14 +308,14 @@ class Session:
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "close": partial(self._watch_close, websocket),
             "requests": partial(self._send_requests, websocket),
-            "silence": partial(self._watch_silence, stream),
+            "silence": partial(self._watch_staleness, stream),
             "age": self._watch_age,
             "snapshots": self._fetch_snapshots,
             "keepalive": partial(self._keep_alive, websocket, stream),
         }
         async with trio.open_nursery() as nursery:
             for name, task in tasks.items():
-                nursery.start_soon(self._guard, task, name=f"{self._connection.name}: {name}")
+                nursery.start_soon(self._run_guarded, task, name=f"{self._connection.name}: {name}")
 
     async def _hang_up(self) -> None:
         """Say goodbye if that takes no time, and close the connection."""
@@ -333,10 +333,10 @@ class Session:
     async def _send_requests(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """Send requests when their turn comes; raises SessionEnded if one does not leave."""
         while True:
-            request = await self._requests.take()
-            self.monitor.ask(request, self._clock.now())
+            request = await self._requests.wait_next()
+            self.monitor.record_request(request, self._clock.now())
             await send_message(websocket, request.text)
-            self._perform(self.monitor.sent(request, self._clock.now()))
+            self._perform(self.monitor.record_sent(request, self._clock.now()))
             self._put()
 
     async def _fetch_snapshots(self) -> None:
@@ -345,7 +345,7 @@ class Session:
             reached = self._source.reached(topic)
             subscription = self._connection.topics[topic]
             row = await self._fetcher.fetch(subscription, reached)
-            self.monitor.resync.note(topic, row.received_us)
+            self.monitor.resync.record_snapshot(topic, row.received_us)
             self._put([row])
 
     async def _keep_alive(
@@ -374,7 +374,7 @@ class Session:
         except trio_websocket.ConnectionClosed as exc:
             raise closed_session(exc) from exc
 
-    async def _watch_silence(self, stream: FrameStream) -> None:
+    async def _watch_staleness(self, stream: FrameStream) -> None:
         """Let the monitor look when something may not have come in time.
 
         Raises SessionEnded when no byte at all did. It looks at times though nothing is due:
@@ -382,7 +382,7 @@ class Session:
         """
         while True:
             latest = self._clock.now() + REVIEW_S
-            now = await self._clock.sleep_until(partial(self._next_look, stream, latest))
+            now = await self._clock.sleep_until(partial(self._next_check, stream, latest))
             if now >= self._dead_at(stream):
                 self._log.record(TimedOut())
                 limit_s = self._context.websocket.message_timeout_secs
@@ -390,7 +390,7 @@ class Session:
             self._perform(self.monitor.check(now))
             self._put()
 
-    def _next_look(self, stream: FrameStream, latest: float) -> float:
+    def _next_check(self, stream: FrameStream, latest: float) -> float:
         return min(self._dead_at(stream), self.monitor.next_deadline(self._clock.now()), latest)
 
     def _dead_at(self, stream: FrameStream) -> float:
@@ -405,5 +405,5 @@ class Session:
         planned_s = (limit_s - margin_s) * (1 - AGE_SPREAD * self._context.random())
         await trio.sleep(planned_s)
         detail = f"{planned_s:.0f} s old; the exchange ends a connection at {limit_s:g} s"
-        self._planned_end = SessionEnded(EndReason.HANDOVER, detail)
-        self._ask_handover()
+        self._age_reason = SessionEnded(EndReason.HANDOVER, detail)
+        self._request_handover()

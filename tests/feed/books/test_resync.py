@@ -23,63 +23,63 @@ def _resync(**traits: Any) -> tuple[BookResync, BookSnapshots]:
 def test_a_book_that_comes_by_http_is_fetched_at_its_first_data() -> None:
     """Once; who fetches it tries until it has it."""
     resync, _ = _resync(**REST)
-    assert resync.take_fetches(NOW) == []
-    resync.begin(BOOK, NOW)
-    resync.begin(TRADE, NOW)
-    assert resync.take_requests(NOW) == []
-    assert resync.take_fetches(NOW - 0.5) == []
-    assert resync.take_fetches(NOW) == [BOOK]
-    assert resync.take_fetches(NOW + 1e6) == []
+    assert resync.start_fetches(NOW) == []
+    resync.record_first_data(BOOK, NOW)
+    resync.record_first_data(TRADE, NOW)
+    assert resync.start_requests(NOW) == []
+    assert resync.start_fetches(NOW - 0.5) == []
+    assert resync.start_fetches(NOW) == [BOOK]
+    assert resync.start_fetches(NOW + 1e6) == []
 
 
 def test_a_book_that_another_session_has_is_not_fetched() -> None:
     """Its snapshot serves until messages are missing."""
     resync, snapshots = _resync(**REST)
-    snapshots.note(BOOK, 7)
-    resync.begin(BOOK, NOW)
-    assert resync.take_fetches(NOW) == []
-    resync.lose(BOOK, NOW)
+    snapshots.record(BOOK, 7)
+    resync.record_first_data(BOOK, NOW)
+    assert resync.start_fetches(NOW) == []
+    resync.record_gap(BOOK, NOW)
     assert not snapshots.has(BOOK)
-    assert resync.take_fetches(NOW) == [BOOK]
+    assert resync.start_fetches(NOW) == [BOOK]
 
 
 def test_a_book_that_comes_by_itself_is_not_asked_for_at_its_first_data() -> None:
     """A subscription begins with it."""
     resync, _ = _resync()
-    resync.begin(BOOK, NOW)
-    assert (resync.take_requests(NOW), resync.take_fetches(NOW)) == ([], [])
+    resync.record_first_data(BOOK, NOW)
+    assert (resync.start_requests(NOW), resync.start_fetches(NOW)) == ([], [])
 
 
 def test_a_book_with_a_gap_is_requested_until_it_comes() -> None:
     """Again in a while, if that brings nothing; no more once it is there."""
     resync, snapshots = _resync()
-    snapshots.note(BOOK, 7)
-    resync.lose(BOOK, NOW)
-    resync.lose(BOOK, NOW + 5)  # the first one counts
+    snapshots.record(BOOK, 7)
+    resync.record_gap(BOOK, NOW)
+    resync.record_gap(BOOK, NOW + 5)  # the first one counts
     assert not snapshots.has(BOOK)
-    assert resync.take_fetches(NOW) == []
-    assert resync.take_requests(NOW) == [BOOK]
-    assert resync.take_requests(NOW + RESYNC_S - 0.5) == []
-    assert resync.take_requests(NOW + RESYNC_S) == [BOOK]
-    resync.note(BOOK, 99)
+    assert resync.start_fetches(NOW) == []
+    assert resync.start_requests(NOW) == [BOOK]
+    assert resync.start_requests(NOW + RESYNC_S - 0.5) == []
+    assert resync.start_requests(NOW + RESYNC_S) == [BOOK]
+    resync.record_snapshot(BOOK, 99)
     assert snapshots.has(BOOK, since_us=99)
-    assert resync.take_requests(NOW + 1e6) == []
+    assert resync.start_requests(NOW + 1e6) == []
 
 
 def test_a_gap_in_trades_needs_no_book() -> None:
     """It concerns books alone."""
     resync, snapshots = _resync()
-    snapshots.note(BOOK, 7)
-    resync.lose(TRADE, NOW)
-    assert resync.take_requests(NOW) == []
+    snapshots.record(BOOK, 7)
+    resync.record_gap(TRADE, NOW)
+    assert resync.start_requests(NOW) == []
     assert snapshots.has(BOOK)
 
 
 def test_whole_books_need_nothing() -> None:
     """Where each message holds the book, the next one is enough."""
     resync, _ = _resync(has_incremental_books=False)
-    resync.lose(BOOK, NOW)
-    assert resync.take_requests(NOW) == []
+    resync.record_gap(BOOK, NOW)
+    assert resync.start_requests(NOW) == []
 
 
 def test_what_nobody_asked_for_is_not_fetched() -> None:

@@ -10,19 +10,19 @@ def test_a_snapshot_serves_until_messages_are_missing() -> None:
     """A gap in one book is none in another."""
     snapshots = BookSnapshots()
     assert not snapshots.has(BTC)
-    snapshots.note(BTC, 100)
-    snapshots.note(ETH, 100)
+    snapshots.record(BTC, 100)
+    snapshots.record(ETH, 100)
     assert snapshots.has(BTC)
-    snapshots.lose(BTC)
-    snapshots.lose(BTC)
+    snapshots.discard(BTC)
+    snapshots.discard(BTC)
     assert (snapshots.has(BTC), snapshots.has(ETH)) == (False, True)
 
 
 def test_a_file_needs_one_of_its_own() -> None:
     """The latest snapshot counts, and only if it came no earlier than the file's first row."""
     snapshots = BookSnapshots()
-    snapshots.note(BTC, 100)
-    snapshots.note(BTC, 200)
+    snapshots.record(BTC, 100)
+    snapshots.record(BTC, 200)
     assert snapshots.has(BTC, since_us=200)
     assert not snapshots.has(BTC, since_us=201)
     assert snapshots.has(BTC, since_us=150)
@@ -31,8 +31,8 @@ def test_a_file_needs_one_of_its_own() -> None:
 def test_without_a_connection_no_book_can_be_built() -> None:
     """Whatever was known of any book is lost with the last session."""
     snapshots = BookSnapshots()
-    snapshots.note(BTC, 100)
-    snapshots.note(ETH, 100)
-    snapshots.lose_all()
+    snapshots.record(BTC, 100)
+    snapshots.record(ETH, 100)
+    snapshots.discard_all()
     assert not snapshots.has(BTC)
     assert not snapshots.has(ETH)

@@ -49,7 +49,7 @@ class Session:
 
     def read(self, *frames: str) -> list[str]:
         """Return the frames that are kept after this read."""
-        rows = self._reader.read(7, [frame.encode() for frame in frames])
+        rows = self._reader.decode(7, [frame.encode() for frame in frames])
         self.findings += rows.findings
         return [frame.decode() for batch in rows.batches for frame in batch.frames]
 
@@ -231,10 +231,10 @@ def test_a_gap_counts_where_it_leads(exchange: FakeExchange) -> None:
 def test_connection_counts_concern_what_it_leads(exchange: FakeExchange) -> None:
     """A frame that one connection lost is missing where nobody else brings it."""
     a, b = exchange.join(), exchange.join()
-    assert a.source.own([TRADE, BOOK]) == [BOOK]
-    assert b.source.own([TRADE, BOOK]) == []
+    assert a.source.owned([TRADE, BOOK]) == [BOOK]
+    assert b.source.owned([TRADE, BOOK]) == []
     a.source.leave()
-    assert b.source.own([TRADE, BOOK]) == [TRADE, BOOK]
+    assert b.source.owned([TRADE, BOOK]) == [TRADE, BOOK]
 
 
 def test_a_fresh_start_is_kept_from_everyone(exchange: FakeExchange) -> None:

@@ -25,7 +25,7 @@ def _pending(*gaps: tuple[Topic, Gap]) -> PendingGaps:
 
 
 def _left(pending: PendingGaps) -> list[Gap]:
-    return [each.gap for each in pending.take(math.inf)]
+    return [each.gap for each in pending.expire(math.inf)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_topics_do_not_fill_each_other() -> None:
     eth = Topic("eth", DataType.TRADE)
     assert pending.fill(eth, _event(eth, 10, 20)) is False
     assert pending.fill(TRADE, _event(TRADE, 10, 20)) is True
-    assert pending.take(math.inf) == [PendingGap(BOOK, Gap(10, 20, None), FOUND_US, 1.5)]
+    assert pending.expire(math.inf) == [PendingGap(BOOK, Gap(10, 20, None), FOUND_US, 1.5)]
 
 
 def test_ids_that_leave_numbers_out_are_not_counted() -> None:
@@ -89,15 +89,15 @@ def test_gaps_are_taken_once_when_they_are_old_enough() -> None:
     """Those found by then are taken, with the time of ours at which they were; others wait."""
     pending = _pending((TRADE, Gap(1, 2, 1)))
     pending.add(PendingGap(TRADE, Gap(5, 7, 2), 9, 2.5))
-    assert pending.take(1.4) == []
-    assert pending.take(1.5) == [PendingGap(TRADE, Gap(1, 2, 1), FOUND_US, 1.5)]
-    assert pending.take(2.4) == []
-    assert pending.take(2.5) == [PendingGap(TRADE, Gap(5, 7, 2), 9, 2.5)]
-    assert pending.take(math.inf) == []
+    assert pending.expire(1.4) == []
+    assert pending.expire(1.5) == [PendingGap(TRADE, Gap(1, 2, 1), FOUND_US, 1.5)]
+    assert pending.expire(2.4) == []
+    assert pending.expire(2.5) == [PendingGap(TRADE, Gap(5, 7, 2), 9, 2.5)]
+    assert pending.expire(math.inf) == []
 
 
 def test_the_rest_is_as_old_as_the_gap() -> None:
     """What is left of a gap is told no later, and with the same time."""
     pending = _pending((TRADE, Gap(10, 20, 10)))
     pending.fill(TRADE, _event(TRADE, 10, 12))
-    assert pending.take(1.5) == [PendingGap(TRADE, Gap(12, 20, 8), FOUND_US, 1.5)]
+    assert pending.expire(1.5) == [PendingGap(TRADE, Gap(12, 20, 8), FOUND_US, 1.5)]

@@ -22,7 +22,7 @@ def judge(seconds: float, counts_at: Callable[[float], Counts], step_s: float = 
         now += step_s
         for kind, messages in counts_at(now).items():
             mix.count(kind, messages)
-        shift = mix.judge(now)
+        shift = mix.close_window(now)
         if shift is not None:
             shifts.append(shift)
     return shifts
@@ -109,12 +109,12 @@ def test_small_windows_wait() -> None:
     """A window with too few messages goes on until it has enough."""
     mix = Mix(0)
     mix.count("trade", LEAST_MESSAGES - 1)
-    assert mix.judge(10 * WINDOW_S) is None
+    assert mix.close_window(10 * WINDOW_S) is None
     mix.count("trade", 1)
-    assert mix.judge(10 * WINDOW_S) == 0
+    assert mix.close_window(10 * WINDOW_S) == 0
     mix.count("trade", LEAST_MESSAGES)
-    assert mix.judge(11 * WINDOW_S - 1) is None
-    assert mix.judge(11 * WINDOW_S) == 0
+    assert mix.close_window(11 * WINDOW_S - 1) is None
+    assert mix.close_window(11 * WINDOW_S) == 0
 
 
 def test_chance_is_no_shift() -> None:
@@ -129,7 +129,7 @@ def shift_of(mix: Mix, now: float, **counts: int) -> float | None:
     """Return the shift of a window that ends at `now` and held `counts`."""
     for kind, messages in counts.items():
         mix.count(kind, messages)
-    return mix.judge(now)
+    return mix.close_window(now)
 
 
 def test_a_new_kind_weighs_the_root_of_its_share() -> None:

@@ -23,12 +23,12 @@ class Feeds:
 
     async def connect(self, name: str, lost_at: float, messages: int = 0) -> None:
         with trio.fail_after(10_000):  # whoever is forgotten would wait for ever
-            await self.exchange_limits.connect_turn(lost_at, messages)
+            await self.exchange_limits.wait_to_connect(lost_at, messages)
         self.went.append((elapsed_s(), name))
 
     async def ask(self, name: str, weight: int) -> None:
         with trio.fail_after(10_000):
-            await self.exchange_limits.rest_turn(weight)
+            await self.exchange_limits.wait_to_fetch(weight)
         self.went.append((elapsed_s(), name))
 
     @property
@@ -173,9 +173,9 @@ async def test_messages_of_all_connections(autojump_clock: MockClock) -> None:
     limits = Limits((), 100, requests_together=Rate(4, 10.0))
     feeds = Feeds(ExchangeLimits(limits))
     await feeds.connect("a", 0.0, 3)
-    await feeds.exchange_limits.message_turn()
+    await feeds.exchange_limits.wait_to_send()
     assert elapsed_s() == 0
-    await feeds.exchange_limits.message_turn()
+    await feeds.exchange_limits.wait_to_send()
     assert elapsed_s() == pytest.approx(11)
 
 
@@ -183,7 +183,7 @@ async def test_no_limit_is_no_wait(autojump_clock: MockClock) -> None:
     """Where the exchange names no limits, each turn comes at once."""
     exchange_limits = ExchangeLimits(Limits((), 100))
     for _ in range(100):
-        await exchange_limits.connect_turn(0.0, 5)
-        await exchange_limits.message_turn()
-        await exchange_limits.rest_turn(1000)
+        await exchange_limits.wait_to_connect(0.0, 5)
+        await exchange_limits.wait_to_send()
+        await exchange_limits.wait_to_fetch(1000)
     assert elapsed_s() == 0

@@ -68,7 +68,7 @@ async def test_paper_and_life_agree(autojump_clock: MockClock) -> None:
     exchange_limits = ExchangeLimits(connections[0].adapter.limits)
     async with trio.open_nursery() as nursery:
         for _connection in connections:
-            nursery.start_soon(exchange_limits.connect_turn, 0.0)
+            nursery.start_soon(exchange_limits.wait_to_connect, 0.0)
     (startup,) = plan_startup(connections)
     assert elapsed_s() == pytest.approx(startup.subscribed_after_s)
 

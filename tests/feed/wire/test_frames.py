@@ -197,7 +197,7 @@ def test_empty_fragments_cost_nothing() -> None:
     splitter = _open(LIMIT)
     splitter.feed(server_frame(b"a", is_final=False))
     splitter.feed(server_frame(b"", 0, is_final=False) * 100_000)
-    assert len(splitter._held) == 1
+    assert len(splitter._fragments) == 1
     assert splitter.feed(server_frame(b"b", 0)) == ([b"ab"], b"")
 
 

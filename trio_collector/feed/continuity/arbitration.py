@@ -161,7 +161,7 @@ class LineArbiter:
 
     def take_gaps(self) -> list[PendingGap]:
         """Return the gaps that nobody is going to fill any more."""
-        return self._pending.take(self.now() - GRACE_S if self.is_shared else math.inf)
+        return self._pending.expire(self.now() - GRACE_S if self.is_shared else math.inf)
 
 
 class ArbiterSource:
@@ -193,7 +193,7 @@ class ArbiterSource:
         self._held.clear()
         return self._arbiter.leave(self)
 
-    def own(self, topics: Iterable[Topic]) -> list[Topic]:
+    def owned(self, topics: Iterable[Topic]) -> list[Topic]:
         """Return those of `topics` that are missing what this source misses."""
         if not self.is_shared:
             return list(topics)
