@@ -106,6 +106,17 @@ def test_frames_that_are_cut_differently(exchange: FakeExchange) -> None:
     assert b.read("span trade btc 4 5") == []
 
 
+def test_a_message_that_spans_a_gap_fills_it(exchange: FakeExchange) -> None:
+    """One that begins before what is missing and reaches beyond what was there leaves no gap."""
+    a, b = exchange.join(), exchange.join()
+    a.read("trade btc 1", "trade btc 5")
+    assert b.read("trade btc 1", "span trade btc 2 7") == ["span trade btc 2 7"]
+    exchange.now += GRACE_S
+    a.read()
+    b.read()
+    assert a.findings == b.findings == []
+
+
 def test_a_hole_that_nobody_fills(exchange: FakeExchange) -> None:
     """What is still missing after a while is told, with the time at which it was found."""
     a, b = exchange.join(), exchange.join()

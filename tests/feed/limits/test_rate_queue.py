@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed.limits.rate_limiter import RateLimiter
 from trio_collector.feed.limits.rate_queue import (
+    EVENLY_S,
     SLACK,
     RateQueue,
     Ticket,
@@ -57,6 +58,12 @@ def test_slots_are_even_under_a_limit_of_seconds() -> None:
         turns.enter()
     slots = [slot for slot, _turn in take_all(turns)]
     assert slots == pytest.approx([0, 1.1 / 3, 2.2 / 3, 1.1])
+
+
+def test_a_limit_of_ten_seconds_is_spread_evenly() -> None:
+    """It is the exchange's seconds that count, before the tenth that is added."""
+    times, per_s = smooth([Rate(5, EVENLY_S)])[0]
+    assert (times, per_s) == (1, pytest.approx(2 * SLACK))
 
 
 def test_ten_connections_start_within_a_second() -> None:

@@ -154,8 +154,9 @@ class LineArbiter:
         finding = self.continuity.check(event)
         if isinstance(finding, Gap):
             self._pending.add(PendingGap(topic, finding, at_us, self.now()))
-        elif isinstance(finding, Duplicate):
-            # Kept even if it fills nothing: a row too many harms less than one too few.
+        else:
+            # A duplicate is kept even if it fills nothing: a row too many harms less than one too
+            # few. A message that spans a gap and reaches beyond it fills it, too.
             self._pending.fill(topic, event)
         return Verdict.KEEP
 

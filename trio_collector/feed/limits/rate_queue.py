@@ -36,11 +36,12 @@ def slacken(rates: Iterable[Rate]) -> list[Rate]:
 
 def smooth(rates: Iterable[Rate]) -> list[Rate]:
     """Return the rates to keep so that `rates` are neither broken nor used up in one burst."""
-    rates = slacken(rates)
+    rates = list(rates)
     if not rates:
         return []
-    short = [rate.per_s / rate.times for rate in rates if rate.per_s <= EVENLY_S]
-    return [Rate(1, max([1 / MOST_A_SECOND, *short])), *rates]
+    short = slacken(rate for rate in rates if rate.per_s <= EVENLY_S)
+    evenly_s = max([1 / MOST_A_SECOND, *(rate.per_s / rate.times for rate in short)])
+    return [Rate(1, evenly_s), *slacken(rates)]
 
 
 def open_shared_limiter(limits: Limits) -> RateLimiter:
