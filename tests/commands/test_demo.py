@@ -17,6 +17,9 @@ EXCHANGES = ("binance", "bybit", "coinbase", "okx", "upbit")
 DATA = (DataType.ORDERBOOK, DataType.TRADE)
 TOTAL = re.compile(r"Every one of the ([\d,]+) frames sent is stored, once\.")
 
+# A busy machine makes it; it says nothing about the demo.
+STALL = "event loop stalled"
+
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 ReadFrames = Callable[[Path], dict[Stream, list[bytes]]]
 
@@ -32,6 +35,11 @@ def told_rows(output: str) -> dict[Stream, int]:
         Stream(exchange, symbol, DataType(kind)): int(rows.replace(",", ""))
         for exchange, symbol, kind, rows, _files, _bytes in cells
     }
+
+
+def complaints(stderr: str) -> list[str]:
+    """Return the lines on standard error, but for those that tell of a busy machine."""
+    return [line for line in stderr.splitlines() if STALL not in line]
 
 
 @pytest.fixture
@@ -51,7 +59,7 @@ def test_demo(
     A second demo in the same folder does the same, and counts its own rows alone.
     """
     first = run_cli("demo", "--seconds", SECONDS, "--dir", str(folder))
-    assert (first.returncode, first.stderr) == (0, "")
+    assert (first.returncode, complaints(first.stderr)) == (0, [])
     stored = stored_frames(folder / "archive")
     assert told_rows(first.stdout) == {name: len(frames) for name, frames in stored.items()}
     data = {name: frames for name, frames in stored.items() if name.data_type in DATA}
@@ -63,7 +71,7 @@ def test_demo(
     assert int(total[1].replace(",", "")) == sum(map(len, data.values()))
     read_with_printed_lines(first.stdout, data, cli_environment())
     second = run_cli("demo", "--seconds", "1", "--dir", str(folder))
-    assert (second.returncode, second.stderr) == (0, "")
+    assert (second.returncode, complaints(second.stderr)) == (0, [])
     both = stored_frames(folder / "archive")
     more = {name: len(frames) - len(stored[name]) for name, frames in both.items()}
     assert {name: rows for name, rows in more.items() if rows} == told_rows(second.stdout)

@@ -16,7 +16,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from trio_collector.simulator import EXCHANGES, Simulation, Simulator, run_simulator
 from trio_collector.simulator.markets.recorded import read_lines
-from trio_collector.simulator.net.frames import plain_symbol
+from trio_collector.simulator.net.frames import StreamKey, plain_symbol
 
 Start = Callable[[Simulation], Awaitable[Simulator]]
 
@@ -210,17 +210,25 @@ async def test_captures_arrive_complete_and_byte_exact(
 
 
 async def test_a_slow_reader_stops_nobody_else(start: Start) -> None:
-    """A client that does not read is cut off; another one goes on undisturbed."""
-    simulator = await start(replace(FAST, max_queue_bytes=100_000))
-    async with open_client(simulator, "upbit") as lively:
+    """A client that does not read is cut off; another one goes on undisturbed.
+
+    The lively one has few short messages: where the machine stands still for a while, it would take
+    minutes until as much waits for it as cuts the silent one off.
+    """
+    simulator = await start(replace(FAST, trades_per_s=50, max_queue_bytes=1_000_000))
+    trades = [{"ticket": "t"}, {"type": "trade", "codes": ["KRW-BTC"]}]
+    books = [{"ticket": "t"}, {"type": "orderbook", "codes": ["KRW-BTC", "KRW-ETH"]}]
+    async with open_websocket_url(simulator.base_url("upbit") + "/websocket/v1") as lively:
+        await lively.send_message(json.dumps(trades))
         silent = await trio.open_tcp_stream("127.0.0.1", simulator.port)
         async with silent:
-            await silent.send_all(upgrade("/upbit/websocket/v1") + masked(CLIENTS["upbit"][1][0]))
-            await receive_data(lively, 10)
-            assert len(simulator.connections) == 2
+            await silent.send_all(upgrade("/upbit/websocket/v1") + masked(books))
+            while len(simulator.sent.connections) < 2:
+                await receive_data(lively, 1)
             while len(simulator.connections) == 2:
-                await receive_data(lively, 10)
+                await receive_data(lively, 1)
         await receive_data(lively, 10)
+    assert simulator.sent.counts[StreamKey("upbit", "krwbtc", "orderbook")] > 0
 
 
 def upgrade(path: str) -> bytes:
