@@ -35,11 +35,11 @@ from trio_collector.feed.sender import READS_WAITING
 from trio_collector.feed.session import (
     AGE_MARGIN_S,
     AGE_SPREAD,
-    CONNECT_S,
     Session,
 )
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
+from trio_collector.feed.wire.websocket import CONNECT_S
 from trio_collector.telemetry import metrics
 
 START_US = 1_700_000_000_000_000
