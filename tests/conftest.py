@@ -1,6 +1,5 @@
 """What the tests of the whole share: a simulator, a configuration for it, the rows on disk, a CLI."""
 
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import trio
 
 from tests.support import registry, skips
 from tests.support.bucket import Bucket, BucketSettings, serve_bucket
+from tests.support.shared_swift import shared_swift
 from trio_collector import layout
 from trio_collector.config.markets import Market
 from trio_collector.config.settings import (
@@ -195,23 +195,15 @@ def start_bucket(nursery: trio.Nursery) -> Callable[..., Awaitable[Bucket]]:
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Run a real S3 server for all tests: `endpoint_url`, `access_key`, `secret_key`, `region`.
 
-    $SWIFT_PYTHON names a Python that has Swift, where it is not this one.
+    Workers of one run share it; each test has a bucket whose name no other test has.
     """
-    folder = tmp_path_factory.mktemp("swift")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "swift"
+    folder.mkdir(exist_ok=True)
     if not has_xattrs(folder):
         pytest.skip(f"Swift keeps metadata in user xattrs, which {folder} does not have")
-    python = os.environ.get("SWIFT_PYTHON") or sys.executable
-    script = Path(__file__).with_name("support") / "swift_server.py"
-    with subprocess.Popen(
-        [python, script, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        # Closing its standard input, or dying, is what ends it.
-        assert server.stdout is not None
-        ready = server.stdout.readline()
-        if not ready:
-            pytest.fail(f"Swift does not start; is it installed ('.[dev]')? See {folder}/*.log")
-        yield json.loads(ready)
-        server.communicate(timeout=PATIENCE_S)
+    with shared_swift(folder) as place:
+        yield place
 
 
 def has_xattrs(folder: Path) -> bool:

@@ -62,8 +62,8 @@ def test_cut_at_every_length(journal: tuple[Path, list[int]]) -> None:
     path, ends = journal
     content = path.read_bytes()
     whole, _, _ = read_frames(path)
-    for length in range(len(content)):
-        path.write_bytes(content[:length])
+    for length in reversed(range(len(content))):
+        os.truncate(path, length)
         expected = sum(end <= length for end in ends[1:])
         if length < ends[0]:
             with pytest.raises(TornHeader):
@@ -73,6 +73,13 @@ def test_cut_at_every_length(journal: tuple[Path, list[int]]) -> None:
             assert read_frames(path) == (whole[:expected], 0, length - complete)
         state = JournalState.ROWS if expected else JournalState.NOTHING
         assert inspect_journal(path) is state, length
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Replace what is in a file, which keeps its blocks: faster than to empty it first."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 class Damage:
@@ -91,7 +98,7 @@ class Damage:
 
     def check(self, damaged: bytes) -> int:
         """Check what is read of `damaged`; return how many batches were lost."""
-        self.path.write_bytes(damaged)
+        overwrite(self.path, damaged)
         hit = {
             number
             for number, (start, end) in enumerate(pairwise(self.ends))

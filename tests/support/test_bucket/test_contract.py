@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ async def store(
         return store_of(await start_bucket())
     swift: Mapping[str, str] = request.getfixturevalue("swift")
     fake = store_of(await start_bucket())
-    store = fake._replace(**swift, bucket="contract")
+    name = f"contract-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"  # workers share Swift
+    store = fake._replace(**swift, bucket=name)
     assert (await ask(store, "PUT")).status_code in (200, 409)
     return store
 
