@@ -72,7 +72,14 @@ WAITS: dict[str, set[str]] = {
     },
     "feed/books": {"fetch.py"},
     "feed/limits": {"exchange_limits.py"},
-    "feed/wire": {"connect.py", "failures.py", "http.py", "keepalive.py", "transport.py"},
+    "feed/wire": {
+        "connect.py",
+        "failures.py",
+        "http.py",
+        "keepalive.py",
+        "transport.py",
+        "websocket.py",
+    },
     "simulator": {"clock.py", "server.py"},
     "simulator/net": {
         "connection.py",

@@ -20,7 +20,7 @@ from trio_collector.feed.drift import (
     SAMPLE_MESSAGES,
     SAMPLE_S,
     Drift,
-    News,
+    DriftWarning,
     field_names,
 )
 from trio_collector.feed.health.mix import LEAST_MESSAGES, WINDOW_S, WINDOWS_TO_LEARN
@@ -44,8 +44,8 @@ def read(
     return Decoded(messages, [batch], list(controls), [], errors, [])
 
 
-def field(name: str) -> News:
-    return News(NEW_FIELD, {"field": name})
+def field(name: str) -> DriftWarning:
+    return DriftWarning(NEW_FIELD, {"field": name})
 
 
 def value(metric: Counter | Gauge) -> float:
@@ -72,24 +72,25 @@ def drift() -> Drift:
 def test_new_kinds_are_told_once(drift: Drift) -> None:
     """Messages that are not collected, or that nobody can read, are news the first time."""
     rows = read(controls=(UnknownMessage("index"), Heartbeat()), unreadable=("bad byte 17",))
-    assert drift.note(rows, 1) == [
-        News(NEW_KIND, {"kind": "index"}),
-        News(NEW_KIND, {"kind": "unreadable: bad byte #"}),
+    assert drift.observe(rows, 1) == [
+        DriftWarning(NEW_KIND, {"kind": "index"}),
+        DriftWarning(NEW_KIND, {"kind": "unreadable: bad byte #"}),
     ]
     assert (
-        drift.note(read(controls=(UnknownMessage("index"),), unreadable=("bad byte 3",)), 2) == []
+        drift.observe(read(controls=(UnknownMessage("index"),), unreadable=("bad byte 3",)), 2)
+        == []
     )
     assert value(metrics.unknown_kinds) == 2
 
 
 def test_new_fields_are_told_once(drift: Drift) -> None:
     """Fields that the adapter does not know are news the first time, wherever they are."""
-    assert drift.look(b'{"price":"1","new":{"deep":[[{"deeper":1}],{"size":2}]}}') == [
+    assert drift.check_fields(b'{"price":"1","new":{"deep":[[{"deeper":1}],{"size":2}]}}') == [
         field("deep"),
         field("deeper"),
         field("new"),
     ]
-    assert drift.look(b'{"new":1}') == []
+    assert drift.check_fields(b'{"new":1}') == []
     assert value(metrics.unknown_fields) == 3
 
 
@@ -97,41 +98,41 @@ def test_known_messages_are_no_news(drift: Drift) -> None:
     """Neither are frames that are no JSON, nor large ones."""
     large = orjson.dumps({"new": "x" * MOST_BYTES})
     for frame in (b'{"price":"1","size":[["2"]]}', b"pong", b"\xff", b"", large):
-        assert drift.look(frame) == []
+        assert drift.check_fields(frame) == []
 
 
 def test_an_adapter_that_knows_nothing() -> None:
     """Where no fields are known, none are unknown."""
     drift = Drift(make_connection(known_fields=frozenset()).adapter, 0)
-    assert drift.look(b'{"new":1}') == []
+    assert drift.check_fields(b'{"new":1}') == []
 
 
 def test_one_message_in_a_while_is_looked_at(drift: Drift) -> None:
     """Of what comes within 0.1 s the first is looked at, and no other."""
-    assert drift.note(read(b'{"a":1}'), 0) == [field("a")]
-    assert drift.note(read(b'{"b":1}'), SAMPLE_S / 2) == []
-    assert drift.note(read(b'{"c":1}'), SAMPLE_S) == [field("c")]
+    assert drift.observe(read(b'{"a":1}'), 0) == [field("a")]
+    assert drift.observe(read(b'{"b":1}'), SAMPLE_S / 2) == []
+    assert drift.observe(read(b'{"c":1}'), SAMPLE_S) == [field("c")]
 
 
 def test_one_of_many_is_looked_at(drift: Drift) -> None:
     """However fast they come, one of each thousand is looked at."""
-    drift.note(read(b"{}"), 0)
-    looked_at = [drift.note(read(b'{"n%d":1}' % number), 0.01) for number in range(3000)]
+    drift.observe(read(b"{}"), 0)
+    looked_at = [drift.observe(read(b'{"n%d":1}' % number), 0.01) for number in range(3000)]
     assert sum(map(len, looked_at)) == 3
     assert SAMPLE_MESSAGES == 1000
 
 
 def test_only_data_is_looked_at(drift: Drift) -> None:
     """Unparsed rows have fields of their own, and repeated ones are not there."""
-    assert drift.note(read(b'{"x":1}', data_type=DataType.UNPARSED), 0) == []
-    assert drift.note(read(), 0) == []
-    assert drift.note(read(b'{"y":1}'), 0) == [field("y")]
+    assert drift.observe(read(b'{"x":1}', data_type=DataType.UNPARSED), 0) == []
+    assert drift.observe(read(), 0) == []
+    assert drift.observe(read(b'{"y":1}'), 0) == [field("y")]
 
 
 def test_names_are_bounded(drift: Drift) -> None:
     """So many are told, then that there are more; so many are counted, and each is cut."""
-    news = [drift.look(orjson.dumps({f"{number:05}": 1})) for number in range(1500)]
-    told = [each.about["field"] for some in news for each in some]
+    news = [drift.check_fields(orjson.dumps({f"{number:05}": 1})) for number in range(1500)]
+    told = [each.fields["field"] for some in news for each in some]
     assert told[:MOST_NAMES] == [f"{number:05}" for number in range(MOST_NAMES)]
     assert told[MOST_NAMES:] == ["and more, which are only counted"]
     assert value(metrics.unknown_fields) == MOST_REMEMBERED
@@ -139,8 +140,8 @@ def test_names_are_bounded(drift: Drift) -> None:
 
 def test_long_names_are_cut(drift: Drift) -> None:
     """Names that differ behind the cut are one."""
-    assert drift.look(orjson.dumps({"x" * 200: 1})) == [field("x" * MOST_LETTERS)]
-    assert drift.look(orjson.dumps({"x" * 300: 1})) == []
+    assert drift.check_fields(orjson.dumps({"x" * 200: 1})) == [field("x" * MOST_LETTERS)]
+    assert drift.check_fields(orjson.dumps({"x" * 300: 1})) == []
 
 
 def test_the_shift_is_a_metric(drift: Drift) -> None:
@@ -148,10 +149,10 @@ def test_the_shift_is_a_metric(drift: Drift) -> None:
     books = read(*[b"{}"] * LEAST_MESSAGES, data_type=DataType.ORDERBOOK)
     trades = read(*[b"{}"] * LEAST_MESSAGES)
     for window in range(1, WINDOWS_TO_LEARN + 1):
-        drift.note(books, (window - 1) * WINDOW_S)
-        drift.note(trades, window * WINDOW_S)
+        drift.observe(books, (window - 1) * WINDOW_S)
+        drift.observe(trades, window * WINDOW_S)
     assert value(metrics.mix_shift) == 0
-    drift.note(books, (WINDOWS_TO_LEARN + 1) * WINDOW_S)
+    drift.observe(books, (WINDOWS_TO_LEARN + 1) * WINDOW_S)
     assert value(metrics.mix_shift) > 0.3
 
 

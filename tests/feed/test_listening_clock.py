@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from tests.support.virtual_time import START_S, elapsed_s
 from trio_collector.events import DataType, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
 from trio_collector.feed.health.adaptive_timeout import FixedTimeout
@@ -30,15 +31,15 @@ async def test_it_stands_still(autojump_clock: MockClock) -> None:
     """While it is stopped its time does not change, and goes on from there."""
     await trio.sleep(7)
     clock = ListeningClock()
-    assert clock.now() == 7
+    assert clock.now() == START_S + 7
     with clock.stopped():
         await trio.sleep(5)
-        assert clock.now() == 7
+        assert clock.now() == START_S + 7
         await trio.sleep(5)
-    assert clock.now() == 7
+    assert clock.now() == START_S + 7
     await trio.sleep(3)
-    assert clock.now() == 10
-    assert clock.trio_time(12) == 22
+    assert clock.now() == START_S + 10
+    assert clock.trio_time(START_S + 12) == START_S + 22
 
 
 async def test_what_passes_meanwhile_is_no_silence(autojump_clock: MockClock) -> None:
@@ -46,27 +47,27 @@ async def test_what_passes_meanwhile_is_no_silence(autojump_clock: MockClock) ->
     clock = ListeningClock()
     silence = open_silence([BTC, ETH], 90, clock.now())
     await stand(clock, 30)
-    await trio.sleep_until(50)
-    silence.heard(ETH, clock.now())
-    await trio.sleep_until(119)
-    assert silence.judge(clock.now()) == []
-    assert clock.trio_time(silence.next_deadline()) == 120
-    await trio.sleep_until(120)
-    assert [stale.topic for stale in silence.judge(clock.now())] == [BTC]
-    assert clock.trio_time(silence.next_deadline()) == 140
-    await trio.sleep_until(130)
+    await trio.sleep_until(START_S + 50)
+    silence.record_data(ETH, clock.now())
+    await trio.sleep_until(START_S + 119)
+    assert silence.expire(clock.now()) == []
+    assert clock.trio_time(silence.next_deadline()) == START_S + 120
+    await trio.sleep_until(START_S + 120)
+    assert [stale.topic for stale in silence.expire(clock.now())] == [BTC]
+    assert clock.trio_time(silence.next_deadline()) == START_S + 140
+    await trio.sleep_until(START_S + 130)
     silence.restart(clock.now())
-    assert clock.trio_time(silence.next_deadline()) == 220
+    assert clock.trio_time(silence.next_deadline()) == START_S + 220
 
 
 async def test_what_passes_meanwhile_is_no_wait_for_an_answer(autojump_clock: MockClock) -> None:
     """A request that was sent before a stop has as much more time for its answer."""
     clock = ListeningClock()
     state = Subscriptions(sends_acks=True)
-    state.ask(SubscribeRequest("1", "subscribe", (BTC,)), clock.now())
+    state.record_request(SubscribeRequest("1", "subscribe", (BTC,)), clock.now())
     await trio.sleep(10 - 1)
     await stand(clock, 1000)
-    assert clock.trio_time(state.next_deadline(clock.now(), 10)) == 1010
+    assert clock.trio_time(state.next_deadline(clock.now(), 10)) == START_S + 1010
     assert state.overdue(clock.now(), 10) == []
     await trio.sleep(1)
     assert state.overdue(clock.now(), 10) == [BTC]
@@ -78,34 +79,49 @@ async def test_waiting_goes_on_over_a_stop(
     """Whoever waits for a listening time waits longer by what the clock stood still."""
     clock = ListeningClock()
     nursery.start_soon(stand, clock, 4)
-    assert await clock.sleep_until(lambda: 10.0) == 10
-    assert trio.current_time() == 14
+    assert await clock.sleep_until(lambda: START_S + 10) == START_S + 10
+    assert elapsed_s() == 14
+
+
+async def test_a_deadline_within_a_stop_comes_after_it(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """While the clock stands still nothing falls due; what was left to wait is waited after that."""
+    clock = ListeningClock()
+
+    async def stop_at_5() -> None:
+        await trio.sleep(5)
+        await stand(clock, 15)
+
+    nursery.start_soon(stop_at_5)
+    assert await clock.sleep_until(lambda: START_S + 10) == START_S + 10
+    assert elapsed_s() == 25
 
 
 async def test_a_deadline_may_move_on(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     """What is waited for is looked at again when it seems to have come."""
-    clock, due = ListeningClock(), [5.0]
+    clock, due = ListeningClock(), [START_S + 5]
 
     async def put_off() -> None:
         await trio.sleep(3)
-        due[0] = 8.0
+        due[0] = START_S + 8
 
     nursery.start_soon(put_off)
-    assert await clock.sleep_until(lambda: due[0]) == 8
+    assert await clock.sleep_until(lambda: due[0]) == START_S + 8
 
 
 async def test_the_latest_sign(autojump_clock: MockClock) -> None:
     """Who could not be heard counts as heard, until right after."""
     clock = ListeningClock()
     await trio.sleep(5)
-    assert clock.latest_sign(2) == 2
+    assert clock.latest_sign(START_S + 2) == START_S + 2
     with clock.stopped():
         await trio.sleep(20)
-        assert clock.latest_sign(2) == 25
+        assert clock.latest_sign(START_S + 2) == START_S + 25
     await trio.sleep(1)
-    assert clock.latest_sign(2) == 25
-    assert clock.latest_sign(25.5) == 25.5
-    assert clock.listening_time(25.5) == 5.5
+    assert clock.latest_sign(START_S + 2) == START_S + 25
+    assert clock.latest_sign(START_S + 25.5) == START_S + 25.5
+    assert clock.listening_time(START_S + 25.5) == START_S + 5.5
 
 
 async def test_a_block_that_fails_leaves_it_running(autojump_clock: MockClock) -> None:
@@ -115,7 +131,7 @@ async def test_a_block_that_fails_leaves_it_running(autojump_clock: MockClock) -
         with clock.stopped():
             raise KeyError
     await trio.sleep(1)
-    assert clock.now() == 1
+    assert clock.now() == START_S + 1
 
 
 @given(st.floats(0, 1e9), st.floats(0.001, 1e5), st.lists(st.floats(0, 1e4), max_size=3))
@@ -130,8 +146,8 @@ def test_at_the_deadline_a_topic_is_stale(
         silence = open_silence([BTC], limit_s, clock.now())
         for pause_s in pauses:
             await stand(clock, pause_s)
-        silence.heard(BTC, clock.now())
+        silence.record_data(BTC, clock.now())
         now = await clock.sleep_until(silence.next_deadline)
-        assert [stale.topic for stale in silence.judge(now)] == [BTC]
+        assert [stale.topic for stale in silence.expire(now)] == [BTC]
 
     trio.run(wait, clock=MockClock(autojump_threshold=0))

@@ -9,13 +9,14 @@ from structlog.testing import capture_logs
 
 from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import SessionEnded
-from trio_collector.events import DataType, Topic
+from trio_collector.events import Ack, DataType, Topic
 from trio_collector.exchanges.adapter import SubscribeRequest
-from trio_collector.feed.actions import Action, End, Fetch, HandOver, Send
+from trio_collector.feed.actions import Action, End, Fetch, Found, HandOver, Send, Subscribed
 from trio_collector.feed.books.resync import RESYNC_S
 from trio_collector.feed.books.snapshots import BookSnapshots
 from trio_collector.feed.continuity.arbitration import LineArbiter
-from trio_collector.feed.decoder import FrameDecoder
+from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
+from trio_collector.feed.decoder import Decoded, FrameDecoder
 from trio_collector.feed.monitor import ACK_S, SETTLE_S, SessionMonitor
 from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.session_log import SessionLog
@@ -50,12 +51,12 @@ class Desk:
         """Send the requests that are due; return their texts."""
         requests, self.requests = self.requests, []
         for request in requests:
-            self.monitor.ask(request, self.now)
-            self.perform(self.monitor.sent(request, self.now))
+            self.monitor.record_request(request, self.now)
+            self.perform(self.monitor.record_sent(request, self.now))
         return [request.text for request in requests]
 
     def read(self, *frames: str) -> None:
-        decoded = self._reader.read(READ_US, [frame.encode() for frame in frames])
+        decoded = self._reader.decode(READ_US, [frame.encode() for frame in frames])
         self.perform(self.monitor.observe(decoded, READ_US, self.now))
 
     def miss_data(self, now: float) -> None:
@@ -88,7 +89,7 @@ class Desk:
 
     def told(self) -> list[str]:
         """Return the events of the ledger since the last call, as `subscribed trade btc`."""
-        rows = [(batch.stream, orjson.loads(batch.frames[0])) for batch in self.ledger.take()]
+        rows = [(batch.stream, orjson.loads(batch.frames[0])) for batch in self.ledger.flush()]
         return [f"{row['event']} {row['data_type']} {stream.symbol}" for stream, row in rows]
 
     def reason(self) -> str | None:
@@ -138,7 +139,7 @@ def test_first_data_is_live_once(open_desk: OpenDesk) -> None:
         "live trade eth",
     ]
     desk.read("trade eth 2")
-    assert desk.ledger.take() == []
+    assert desk.ledger.flush() == []
     assert desk.monitor.carried_s == 20
 
 
@@ -212,7 +213,7 @@ def test_no_answer_names_the_topics(open_desk: OpenDesk) -> None:
     """A topic that is neither granted nor refused in time ends the session by name."""
     desk = open_desk("trade btc", "orderbook btc", topics_per_request=1)
     desk.read("ack 1")
-    assert desk.monitor.next_overdue(0) == ACK_S
+    assert desk.monitor.next_ack_deadline(0) == ACK_S
     desk.miss_acks(ACK_S - 1)
     assert desk.reason() is None
     desk.miss_acks(ACK_S)
@@ -240,16 +241,16 @@ def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc", "orderbook btc")
     desk.read("ack 1", "beat")
     desk.told()
-    assert desk.monitor.next_stale() == 90
+    assert desk.monitor.next_stale_deadline() == 90
     desk.miss_data(90)
     assert desk.told() == ["stale trade btc", "stale orderbook btc"]
     assert desk.reason() is None
-    assert desk.monitor.leaving is not None
-    assert desk.monitor.leaving.reason == EndReason.DATA_TIMEOUT
+    assert desk.monitor.handover_reason is not None
+    assert desk.monitor.handover_reason.reason == EndReason.DATA_TIMEOUT
     assert desk.handovers == 1
     assert timeouts._value.get() == before + 1
     desk.read("trade btc 1")
-    assert desk.monitor.leaving is None
+    assert desk.monitor.handover_reason is None
 
 
 def test_a_hole_in_a_connection_is_one_in_every_topic(open_desk: OpenDesk) -> None:
@@ -288,7 +289,7 @@ def test_an_announced_end_asks_for_relief(open_desk: OpenDesk) -> None:
     desk = open_desk("trade btc")
     desk.read("bye maintenance at noon")
     assert desk.reason() is None
-    assert "maintenance at noon" in str(desk.monitor.leaving)
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
 
 
 def test_the_first_reason_stands(open_desk: OpenDesk) -> None:
@@ -355,7 +356,7 @@ def test_books_that_are_fetched(open_desk: OpenDesk) -> None:
     desk.now = 1000
     desk.read("orderbook btc 2")
     assert desk.take_fetches() == []  # it is being tried
-    desk.monitor.resync.note(BOOK, 7)
+    desk.monitor.resync.record_snapshot(BOOK, 7)
     desk.read("orderbook btc 5")
     assert desk.take_fetches() == [BOOK]
     assert desk.requests == []
@@ -421,8 +422,86 @@ def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:
     desk.read("no - why")
     first, second = desk.requests
     assert not desk.monitor.subscriptions.must_wait(first)
-    desk.monitor.ask(first, 0)
+    desk.monitor.record_request(first, 0)
     assert desk.monitor.subscriptions.must_wait(second)
     desk.read("trade btc 1")
     assert not desk.monitor.subscriptions.must_wait(second)
     assert not desk.monitor.subscriptions.is_needed(first)
+
+
+def test_a_file_without_its_book_is_fetched_for_or_left() -> None:
+    """Where the book comes by HTTP it is fetched; else a successor begins with it."""
+    desk = Desk(make_connection("orderbook btc", rest_url="http://x.test"))
+    desk.perform(desk.monitor.request_snapshot(BOOK, 7))
+    assert (desk.take_fetches(), desk.handovers, desk.monitor.handover_reason) == ([BOOK], 0, None)
+
+    desk = Desk(make_connection("orderbook btc"))
+    desk.perform(desk.monitor.request_snapshot(BOOK, 7))
+    assert (desk.take_fetches(), desk.handovers) == ([], 1)
+    assert desk.monitor.handover_reason is not None
+    assert desk.monitor.handover_reason.reason == EndReason.HANDOVER
+
+
+def test_data_does_not_take_back_an_announced_end(open_desk: OpenDesk) -> None:
+    """Only a silence may turn out to be a pause."""
+    desk = open_desk("trade btc")
+    desk.read("bye maintenance at noon", "trade btc 1")
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
+
+
+def test_the_next_deadline_is_the_nearer_one(open_desk: OpenDesk) -> None:
+    """Of an answer and of data."""
+    desk = open_desk("trade btc", data_timeout_s=90)
+    assert desk.monitor.next_deadline(5) == ACK_S
+    desk = open_desk("trade btc", data_timeout_s=4)
+    assert desk.monitor.next_deadline(5) == 4
+
+
+def test_what_cannot_be_asked_for_again_is_not(open_desk: OpenDesk) -> None:
+    """Where the exchange ends no single subscription, a silent topic is told and no more."""
+    desk = open_desk("trade btc", "trade eth")
+    desk.read("ack 1", "trade btc 1", "trade eth 1")
+    desk.now = 60
+    desk.read("trade btc 2")
+    desk.told()
+    desk.miss_data(90)
+    assert desk.requests == []
+    assert desk.told() == ["stale trade eth"]
+    desk.read("trade eth 2")
+    assert desk.told() == []
+
+
+def test_a_gap_is_told_with_the_time_it_was_found(open_desk: OpenDesk) -> None:
+    """That of the read, unless it was found in what was held back before."""
+    desk = open_desk("trade btc")
+    btc = Topic("btc", DataType.TRADE)
+    for at_us, found_us in ((None, READ_US), (77, 77)):
+        finding = SequenceFinding(btc, Gap(1, 3, 2), at_us)
+        decoded = Decoded(0, [], [], [finding], [], [])
+        assert desk.monitor.observe(decoded, READ_US, 0) == [Found(finding, [btc], found_us)]
+
+
+def test_the_first_reason_to_leave_stands(open_desk: OpenDesk) -> None:
+    """What is announced later changes nothing."""
+    desk = open_desk("trade btc")
+    desk.read("bye maintenance at noon", "bye now")
+    assert desk.handovers == 2
+    assert "maintenance at noon" in str(desk.monitor.handover_reason)
+
+
+def test_what_was_granted_before_is_not_told_again() -> None:
+    """A second ack leads to no action."""
+    desk = Desk(make_connection("trade btc"))
+    desk.send()
+    ack = Decoded(1, [], [Ack("1")], [], [], [])
+    assert desk.monitor.observe(ack, READ_US, 1) == [
+        Subscribed([Topic("btc", DataType.TRADE)], 5000)
+    ]
+    assert desk.monitor.observe(ack, READ_US, 2) == []
+
+
+def test_all_topics_without_an_answer_are_named(open_desk: OpenDesk) -> None:
+    """Whoever reads the log sees which subscriptions the exchange has ignored."""
+    desk = open_desk("trade btc", "orderbook btc")
+    desk.miss_acks(ACK_S)
+    assert "of btc trade, btc orderbook" in str(desk.ending)

@@ -170,3 +170,64 @@ async def test_a_writer_that_is_gone_is_an_error() -> None:
         writer.sender.put([batch_of(1)])
     assert writer.budget.used_bytes == 0
     assert writer.sent == []
+
+
+async def test_an_idle_task_sends_what_comes_to_wait(nursery: trio.Nursery) -> None:
+    """With nothing to do it waits on, is woken by rows without room, and by the end."""
+    writer, ended = Writer(rows=1), trio.Event()
+
+    async def run() -> None:
+        await writer.sender.run()
+        ended.set()
+
+    nursery.start_soon(run)
+    await wait_all_tasks_blocked()
+    assert not ended.is_set()
+    writer.sender.put([batch_of(1), batch_of(2)])
+    await wait_all_tasks_blocked()
+    assert writer.take() == ["1"]
+    await wait_all_tasks_blocked()
+    assert writer.sent == ["1", "2"]
+    assert not ended.is_set()
+    writer.sender.close()
+    await wait_all_tasks_blocked()
+    assert ended.is_set()
+
+
+async def test_new_rows_do_not_overtake_those_that_nobody_has_taken_up(
+    nursery: trio.Nursery,
+) -> None:
+    """Though there is room again before `run` has looked, and they count as not sent until then."""
+    writer = Writer(rows=1)
+    writer.sender.put([batch_of(1), batch_of(2)])
+    assert writer.take() == ["1"]
+    writer.sender.put([batch_of(3)])
+    assert writer.sent == ["1"]
+    with trio.move_on_after(0) as patience:
+        await writer.sender.wait_sent()
+    assert patience.cancelled_caught
+    nursery.start_soon(writer.sender.run)
+    await wait_all_tasks_blocked()
+    assert writer.take() == ["2"]
+    await wait_all_tasks_blocked()
+    assert writer.take() == ["3"]
+    await writer.sender.wait_sent()
+    writer.sender.close()
+
+
+async def test_an_empty_batch_is_not_sent() -> None:
+    """It would take a place in the channel."""
+    writer = Writer(batches=1)
+    writer.sender.put([batch_of(), batch_of(1)])
+    assert writer.sent == ["1"]
+
+
+async def test_waiting_rows_of_a_writer_that_is_gone_are_not_noted() -> None:
+    """The error ends the task, and the budget has their bytes."""
+    writer = Writer(batches=1)
+    writer.sender.put([batch_of(1), batch_of(2)])
+    writer._batches.close()
+    with pytest.raises(trio.BrokenResourceError):
+        await writer.sender.run()
+    assert writer.sent == ["1"]
+    assert writer.budget.used_bytes == ROW_BYTES  # of the first, which the writer had

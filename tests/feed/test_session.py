@@ -18,6 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.frames import server_frame
 from tests.support.scripted_exchange import make_connection
+from tests.support.virtual_time import elapsed_s
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import WebsocketSection
 from trio_collector.errors import SessionEnded
@@ -34,11 +35,11 @@ from trio_collector.feed.sender import READS_WAITING
 from trio_collector.feed.session import (
     AGE_MARGIN_S,
     AGE_SPREAD,
-    CONNECT_S,
     Session,
 )
 from trio_collector.feed.task import run_feed
 from trio_collector.feed.wire.end_reason import EndReason
+from trio_collector.feed.wire.websocket import CONNECT_S
 from trio_collector.telemetry import metrics
 
 START_US = 1_700_000_000_000_000
@@ -185,19 +186,19 @@ class Scene:
             },
             drifts={"scripted": self._drift},
             stop=self.stop,
-            now_us=lambda: START_US + round(trio.current_time() * 1e6),
+            now_us=lambda: START_US + round(elapsed_s() * 1e6),
             random=lambda: self.dice,
         )
 
     async def wait_relief(self, connection: ConnectionPlan, **websocket: Any) -> float:
         """Live one session until it wants to be relieved; return how long that took."""
-        started = trio.current_time()
+        started = elapsed_s()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self.live, connection, **websocket))
             await wait_all_tasks_blocked()
             assert self.session is not None
             await self.session.wants_handover.wait()
-            lasted_s = trio.current_time() - started
+            lasted_s = elapsed_s() - started
             self.session.end(SessionEnded(EndReason.HANDOVER))
         return lasted_s
 
@@ -338,7 +339,7 @@ async def test_requests_keep_to_the_rate(autojump_clock: MockClock, scene: Scene
     async def script(peer: Peer) -> None:
         for number in range(1, 6):
             await peer.hear()
-            times.append(trio.current_time())
+            times.append(elapsed_s())
             await peer.say(f"ack {number}")
         await peer.vanish()
 
@@ -439,7 +440,7 @@ async def test_no_answer_to_a_subscription(autojump_clock: MockClock, scene: Sce
     ending = await scene.live(make_connection("trade btc", "trade eth"))
     assert ending.reason == EndReason.SUBSCRIBE_FAILED
     assert ending.detail == "no answer within 10 s to the subscription of eth trade"
-    assert trio.current_time() == ACK_S
+    assert elapsed_s() == ACK_S
 
 
 @pytest.mark.parametrize("heartbeat", ["beat", "pong", "ack 1"])
@@ -456,7 +457,7 @@ async def test_heartbeats_do_not_keep_a_dead_feed(
     assert await scene.wait_relief(make_connection("trade btc", "trade eth")) == 90
     assert told(scene.take())[2:] == ["stale", "stale", "disconnected", "disconnected"]
     assert scene.session is not None
-    leaving = scene.session.leaving
+    leaving = scene.session.handover_reason
     assert leaving is not None
     assert (leaving.reason, leaving.detail) == (EndReason.DATA_TIMEOUT, "no data for 90 s")
 
@@ -474,9 +475,9 @@ async def test_a_pause_that_is_over(autojump_clock: MockClock, scene: Scene) -> 
         nursery.start_soon(partial(scene.live, message_timeout_secs=1000), make_connection())
         await trio.sleep(91)
         assert scene.session is not None
-        reasons = [scene.session.leaving]
+        reasons = [scene.session.handover_reason]
         await trio.sleep(10)
-        reasons.append(scene.session.leaving)
+        reasons.append(scene.session.handover_reason)
         scene.stop.set()
     assert [reason is None for reason in reasons] == [False, True]
 
@@ -523,7 +524,7 @@ async def test_a_dead_connection(autojump_clock: MockClock, scene: Scene) -> Non
     scene.script(script)
     ending = await scene.live(make_connection())
     assert (ending.reason, ending.detail) == (EndReason.DEAD_TIMEOUT, "no byte for 30 s")
-    assert trio.current_time() == 10 + DEAD_S
+    assert elapsed_s() == 10 + DEAD_S
     assert ledger(scene.take())[-1]["latest_us"] == START_US + 10_000_000
 
 
@@ -542,7 +543,7 @@ async def test_pings_of_the_exchange_keep_a_quiet_connection(
     scene.script(script)
     ending = await scene.live(make_connection(data_timeout_s=1000))
     assert ending.reason == EndReason.STREAM_ENDED
-    assert trio.current_time() == 200
+    assert elapsed_s() == 200
 
 
 # Keepalive.
@@ -558,7 +559,7 @@ async def test_a_text_ping_fills_silence(autojump_clock: MockClock, scene: Scene
             await peer.say_every(19, "trade btc 1")
         while len(pings) < 3:
             assert await peer.hear() == "ping"
-            pings.append(trio.current_time())
+            pings.append(elapsed_s())
             await peer.say("pong")
         await peer.vanish()
 
@@ -580,7 +581,7 @@ async def test_an_unanswered_ping(autojump_clock: MockClock, scene: Scene) -> No
     connection = make_connection(keepalive=keepalive, sends_acks=False, data_timeout_s=1000)
     ending = await scene.live(connection, message_timeout_secs=120)
     assert ending.reason == EndReason.PING_FAILED
-    assert trio.current_time() == 40
+    assert elapsed_s() == 40
 
 
 async def _shake_hands(stream: trio.abc.Stream) -> bytes:
@@ -756,7 +757,7 @@ async def test_a_silent_handshake(autojump_clock: MockClock, scene: Scene) -> No
     ending = await scene.live(make_connection())
     assert ending.reason == EndReason.CONNECT_FAILED
     assert ending.detail == "no WebSocket at ws://exchange.test/feed within 10 s"
-    assert trio.current_time() == CONNECT_S
+    assert elapsed_s() == CONNECT_S
 
 
 @pytest.mark.parametrize(
@@ -1010,7 +1011,7 @@ async def test_a_slow_writer_is_not_the_exchanges_silence(
         await trio.sleep(500)
         await peer.say("ack 1")
         await trio.sleep(20)
-        seen.append(trio.current_time())
+        seen.append(elapsed_s())
         await peer.vanish()
 
     async def relieve() -> None:

@@ -12,7 +12,7 @@ from tests.support.scripted_exchange import make_connection
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceFinding
-from trio_collector.feed.drift import News
+from trio_collector.feed.drift import DriftWarning
 from trio_collector.feed.health.staleness import StaleTopic
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
@@ -43,7 +43,7 @@ def ledger(entries: list[Any]) -> SessionLog:
 def told(ledger: SessionLog) -> list[dict[str, Any]]:
     """Return the rows noted since the last call, without what they have in common."""
     rows = []
-    for batch in ledger.take():
+    for batch in ledger.flush():
         (frame,) = batch.frames
         row = orjson.loads(frame)
         assert (row.pop("run"), row.pop("connection"), row.pop("session")) == (RUN, "feed", 3)
@@ -58,7 +58,7 @@ def value(counter: Any, *labels: str) -> float:
 def test_rows_lie_beside_the_data(ledger: SessionLog) -> None:
     """A row of the ledger is in the status stream of its market and names the data type."""
     ledger.live(TRADES, 77)
-    (batch,) = ledger.take()
+    (batch,) = ledger.flush()
     assert (batch.stream, batch.received_us) == (STATUS, 77)
     assert orjson.loads(batch.frames[0]) == {
         "event": "live",
@@ -67,14 +67,14 @@ def test_rows_lie_beside_the_data(ledger: SessionLog) -> None:
         "connection": "feed",
         "session": 3,
     }
-    assert ledger.take() == []
+    assert ledger.flush() == []
 
 
 def test_the_time_is_that_of_the_read_or_now(ledger: SessionLog) -> None:
     """What an ack grants carries the read's time; what is granted by asking, the time of asking."""
     ledger.subscribed([TRADES], 77)
     ledger.subscribed([BOOKS])
-    assert [batch.received_us for batch in ledger.take()] == [77, NOW_US]
+    assert [batch.received_us for batch in ledger.flush()] == [77, NOW_US]
 
 
 def test_a_gap_is_in_every_place(ledger: SessionLog, entries: list[Any]) -> None:
@@ -110,7 +110,7 @@ def test_a_duplicate_is_only_a_row(ledger: SessionLog, entries: list[Any]) -> No
 def test_news_are_logged(ledger: SessionLog, entries: list[Any]) -> None:
     """What an exchange sends for the first time is a warning; unreadable frames are counted."""
     before = value(metrics.unparsed, "scripted")
-    ledger.news([News("unknown field", {"field": "fee"})])
+    ledger.warn([DriftWarning("unknown field", {"field": "fee"})])
     ledger.unreadable(300)
     assert value(metrics.unparsed, "scripted") == before + 300
     assert [(e["event"], e["field"], e["session"]) for e in entries] == [
@@ -159,7 +159,7 @@ def test_rows_are_counted_when_delivered(ledger: SessionLog, entries: list[Any])
     batch = Batch(Stream("scripted", *TRADES), 5_000_000)
     batch.append("1", 4_998_000, b"a")
     batch.append("2", None, b"b")
-    ledger.delivered(batch)
+    ledger.count_sent(batch)
     ledger.ended(SessionEnded(EndReason.STOPPED), [], at_us=9, latest_us=None)
     assert value(metrics.messages_received, "scripted", "btc", "trade") == before + 2
     assert value(metrics.last_message, "scripted", "btc") == 5
@@ -172,7 +172,7 @@ def test_an_end_has_its_reason_everywhere(ledger: SessionLog, entries: list[Any]
     ending = SessionEnded(EndReason.CLOSE_FRAME, "1001 going away", code=1001)
     ledger.ended(ending, [TRADES, ETH], at_us=50, latest_us=40)
     assert value(metrics.disconnects, "scripted", "close_frame") == before + 1
-    first, second = ledger.take()
+    first, second = ledger.flush()
     assert (first.received_us, second.stream.symbol) == (50, "eth")
     row = orjson.loads(first.frames[0])
     assert (row["event"], row["reason"], row["code"]) == ("disconnected", "close_frame", 1001)

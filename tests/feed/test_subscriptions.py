@@ -22,8 +22,8 @@ def asked(*requests: SubscribeRequest, sends_acks: bool = True) -> Subscriptions
     """Return the state after `requests` were sent at 0."""
     state = Subscriptions(sends_acks=sends_acks)
     for each in requests:
-        state.ask(each, 0)
-        assert state.sent(each) == ([] if sends_acks else list(each.topics))
+        state.record_request(each, 0)
+        assert state.record_sent(each) == ([] if sends_acks else list(each.topics))
     return state
 
 
@@ -60,9 +60,9 @@ def test_without_acks_sending_grants() -> None:
 def test_data_grants() -> None:
     """Data shows as much as an ack, which then grants nothing new."""
     state = asked(request("1", A, B))
-    assert state.heard(A) == [A]
-    assert state.heard(A) == []
-    assert state.heard(D) == []  # nobody asked for it
+    assert state.record_data(A) == [A]
+    assert state.record_data(A) == []
+    assert state.record_data(D) == []  # nobody asked for it
     assert state.grant(Ack("1")) == [B]
 
 
@@ -70,7 +70,7 @@ def test_data_grants_what_is_to_be_asked_again() -> None:
     """A topic that fell with others and delivers all the same is not asked for again."""
     state = asked(request("1", A, B))
     state.refuse(Rejection("why", "1"))
-    assert state.heard(A) == [A]
+    assert state.record_data(A) == [A]
     assert not state.is_needed(request("2", A))
 
 
@@ -103,7 +103,7 @@ def test_a_nameless_refusal_of_several_is_asked_one_by_one() -> None:
     state = asked(request("1", A, B))
     assert state.refuse(Rejection("why", "1")) == Refusal([], [[A], [B]])
     assert state.waiting == {}
-    state.ask(request("2", A), 60)
+    state.record_request(request("2", A), 60)
     assert state.overdue(69, 10) == []
     assert state.refuse(Rejection("why", "2")) == Refusal([A], [])
 
@@ -130,7 +130,7 @@ def test_a_whole_request_refused_for_an_unknown_topic() -> None:
     state = asked(request("1", A, B))
     first, second = (Rejection("why", number, (D,), is_whole_request=True) for number in "12")
     assert state.refuse(first) == Refusal([], [[A], [B]])
-    state.ask(request("2", A), 0)
+    state.record_request(request("2", A), 0)
     assert state.refuse(second) == Refusal([A], [])
 
 
@@ -155,11 +155,11 @@ def test_what_is_settled_is_not_asked_again() -> None:
 def test_overdue_topics() -> None:
     """A topic is overdue when it has waited for so long."""
     state = asked(request("1", A))
-    state.ask(request("2", B), 4)
+    state.record_request(request("2", B), 4)
     assert state.next_deadline(5, 10) == 10
     assert state.overdue(9.9, 10) == []
     assert state.overdue(10, 10) == [A]
-    state.ask(request("3", C), 2)
+    state.record_request(request("3", C), 2)
     assert state.overdue(12, 10) == [A, C]
     assert state.overdue(14, 10) == [A, B, C]
 
@@ -186,7 +186,7 @@ def test_an_exchange_that_turns_out_ambiguous() -> None:
     """After a refusal without any name, requests with ids wait for each other, too."""
     state = asked(request("1", A), request("2", B))
     state.refuse(Rejection("why"))
-    state.ask(request("3", A), 0)
+    state.record_request(request("3", A), 0)
     assert state.must_wait(request("4", B))
 
 
@@ -215,7 +215,7 @@ def test_asking_comes_to_an_end(
             if state.must_wait(following):
                 break
             if state.is_needed(following):
-                state.ask(following, 0)
+                state.record_request(following, 0)
                 number += 1
             del to_ask[0]
         named = str(number) if request_id == "last" else request_id

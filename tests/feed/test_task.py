@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.scripted_exchange import make_connection
+from tests.support.virtual_time import elapsed_s
 from trio_collector.backoff import JITTER
 from trio_collector.budget import ByteBudget
 from trio_collector.config.settings import WebsocketSection
@@ -77,7 +78,7 @@ class Lives:
         self._lives = iter(lives)
 
     def create(self, given: LineContext, *, number: int, topics: list[Topic]) -> "FakeSession":
-        self.begun.append(Begun(trio.current_time(), number, topics, given.line))
+        self.begun.append(Begun(elapsed_s(), number, topics, given.line))
         assert given.timeouts.keys() >= set(topics)
         session = FakeSession(next(self._lives), self.stop, given.arbiter, given.snapshots, number)
         self.sessions.append(session)
@@ -135,7 +136,7 @@ class FakeSession:
         self.ended_at = FOREVER
         self._life = life
         self._stop = stop
-        self._began = trio.current_time()
+        self._began = elapsed_s()
         self._ended = trio.Event()
         self._ending = SessionEnded(life.reason, retry_after_s=life.retry_after_s, code=life.code)
 
@@ -145,16 +146,16 @@ class FakeSession:
             self._ended.set()
 
     @property
-    def leaving(self) -> SessionEnded | None:
+    def handover_reason(self) -> SessionEnded | None:
         return SessionEnded(EndReason.HANDOVER) if self.wants_handover.is_set() else None
 
     def lags(self, _other: "FakeSession") -> list[Topic]:
-        return [BTC] if trio.current_time() < self._began + self._life.carries_s else []
+        return [BTC] if elapsed_s() < self._began + self._life.carries_s else []
 
-    def note_handover(self, other: "FakeSession") -> None:
+    def record_handover(self, other: "FakeSession") -> None:
         self.relieved.append(other.number)
 
-    def need_book(self, topic: Topic) -> None:
+    def request_book(self, topic: Topic) -> None:
         self.needed.append(topic)
 
     async def run(self) -> SessionEnded:
@@ -166,7 +167,7 @@ class FakeSession:
             with trio.move_on_after(self._life.lasted_s):
                 await self._ended.wait()
             nursery.cancel_scope.cancel()
-        self.ended_at = trio.current_time()
+        self.ended_at = elapsed_s()
         return self._ending
 
     async def _watch_stop(self) -> None:
@@ -305,7 +306,7 @@ async def test_who_is_cut_off_connects_before_who_is_relieved(
         nursery.start_soon(sessions.run, make_connection(topic))
         await wait_all_tasks_blocked()
     await trio.sleep(120)
-    await sessions.exchange_limits.connect_turn(0.0)  # somebody else takes the turn at 220 s
+    await sessions.exchange_limits.wait_to_connect(0.0)  # somebody else takes the turn at 220 s
     await trio.sleep(300)
     assert [begun.topics for begun in sessions.begun] == [[BTC], [ETH], [ETH], [BTC]]
     assert sessions.begun[2].at == pytest.approx(330)
@@ -353,7 +354,7 @@ async def test_a_file_that_begins_without_its_book(
     await trio.sleep(1)
     (session,) = sessions.sessions
     book, stream = Topic("btc", DataType.ORDERBOOK), Stream("scripted", "btc", DataType.ORDERBOOK)
-    session.snapshots.note(book, 100)
+    session.snapshots.record(book, 100)
     sessions.segment_starts.tell(stream, 100)
     sessions.segment_starts.tell(stream._replace(data_type=DataType.TRADE), 200)
     assert session.needed == []
@@ -478,7 +479,7 @@ async def test_a_stop_ends_the_feed(
 
     nursery.start_soon(stop)
     await sessions.run(make_connection())
-    assert trio.current_time() == stops_at
+    assert elapsed_s() == stops_at
     assert len(sessions.begun) == 1
 
 
@@ -486,7 +487,7 @@ async def test_a_stop_before_the_first_session(autojump_clock: MockClock, live: 
     """A feed that waits for its first connect when the stop comes never connects."""
     sessions = live()
     sessions.exchange_limits = venue_of(Rate(1, 100.0))
-    await sessions.exchange_limits.connect_turn(0)
+    await sessions.exchange_limits.wait_to_connect(0)
     sessions.stop.set()
     await sessions.run(make_connection())
     assert sessions.begun == []

@@ -149,7 +149,7 @@ def require_kept(adapter: Adapter, frames: list[bytes], found: list[Parsed | Non
     source = LineArbiter(adapter.global_ids, adapter.contiguous_ids, lambda: 0.0).open_source(
         lambda: None
     )
-    rows = FrameDecoder(adapter, [], source).read(1, frames)
+    rows = FrameDecoder(adapter, [], source).decode(1, frames)
     expected: Counter[tuple[str, str, bytes]] = Counter()
     for frame, parsed in zip(frames, found, strict=True):
         events = [item for item in parsed or () if isinstance(item, Event)]

@@ -38,6 +38,10 @@ class FeedContext(msgspec.Struct, frozen=True):
     connect: Callable[[str, ssl.SSLContext], Awaitable[trio.abc.Stream]] = connect_stream
     get: Callable[[str, ssl.SSLContext, int], Awaitable[HttpResponse]] = http_get
 
+    async def connect_to(self, url: str) -> trio.abc.Stream:
+        """Return a stream to the host of `url`; the deadline is the caller's; raises as `connect`."""
+        return await self.connect(url, self.ssl_context)
+
     async def http_get(self, url: str) -> HttpResponse:
         """Return what GET `url` brings, of at most `max_message_bytes`; raises as `get` does."""
         return await self.get(url, self.ssl_context, self.websocket.max_message_bytes)

@@ -53,7 +53,7 @@ class FrameDecoder:
         self.unparsed = Stream(adapter.name, symbol, DataType.UNPARSED)
         self._repeated = 0
 
-    def read(self, received_us: int, frames: Sequence[bytes]) -> Decoded:
+    def decode(self, received_us: int, frames: Sequence[bytes]) -> Decoded:
         """Return what `frames`, which came with one read at `received_us`, hold."""
         parse = self._adapter.parse_message
         is_shared = self._source.is_shared
@@ -67,11 +67,11 @@ class FrameDecoder:
                 rows.unreadable.append(exc)
                 self._keep_unparsed(rows, received_us, frame)
                 continue
-            is_foreign = False
+            is_unknown = False
             for item in parsed:
                 if not isinstance(item, Event):
                     self._read_control(rows, item)
-                    is_foreign = is_foreign or isinstance(item, UnknownMessage)
+                    is_unknown = is_unknown or isinstance(item, UnknownMessage)
                     continue
                 batch = batches.get((item.symbol, item.data_type))
                 if batch is None:
@@ -85,7 +85,7 @@ class FrameDecoder:
                 batch.append(item.sequence_id, item.exchange_us, frame)
                 if item.last_id is not None:
                     self._check(rows, item)
-            if is_foreign:
+            if is_unknown:
                 self._keep_unparsed(rows, received_us, frame)
         for each in held.values():
             self._source.hold(each)
@@ -96,7 +96,7 @@ class FrameDecoder:
         repeated, self._repeated = self._repeated, 0
         return repeated
 
-    def keep(self, received_us: int, frames: Sequence[bytes]) -> Decoded:
+    def keep_raw(self, received_us: int, frames: Sequence[bytes]) -> Decoded:
         """Return `frames` as they came: for when reading them is what failed."""
         rows = Decoded(len(frames), [], [], [], [], [])
         for frame in frames:

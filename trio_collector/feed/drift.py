@@ -39,11 +39,11 @@ NEW_KIND = "message kept as unparsed"
 NEW_FIELD = "unknown field"
 
 
-class News(NamedTuple):
+class DriftWarning(NamedTuple):
     """Something to log: a fixed phrase, and what it is about."""
 
     phrase: str
-    about: dict[str, str]
+    fields: dict[str, str]
 
 
 class Drift:
@@ -60,68 +60,72 @@ class Drift:
         self._unsampled = 0
         self._sample_at = now
 
-    def note(self, rows: Decoded, now: float, live: Set[Topic] = frozenset()) -> list[News]:
+    def observe(
+        self, decoded: Decoded, now: float, live: Set[Topic] = frozenset()
+    ) -> list[DriftWarning]:
         """Take note of what came with one read; return what is to be told.
 
         `live` are the topics of which it brought a session's first data.
         """
-        news: list[News] = []
+        warnings: list[DriftWarning] = []
         if live:
-            self._look_at_first(rows, live, news)
+            self._check_first_messages(decoded, live, warnings)
         count = self._mix.count
-        for batch in rows.batches:
+        for batch in decoded.batches:
             count(batch.stream.data_type, len(batch.frames))
-        if rows.controls or rows.unreadable:
-            self._note_kinds(rows, news)
-        self._unsampled += rows.frames
+        if decoded.controls or decoded.unreadable:
+            self._add_kinds(decoded, warnings)
+        self._unsampled += decoded.frames
         if now >= self._sample_at or self._unsampled >= SAMPLE_MESSAGES:
-            self._take_stock(rows, now, news)
-        return news
+            self._sample(decoded, now, warnings)
+        return warnings
 
-    def look(self, frame: bytes) -> list[News]:
+    def check_fields(self, frame: bytes) -> list[DriftWarning]:
         """Look for unknown fields in `frame`; return what is to be told."""
         if len(frame) > MOST_BYTES or not self._known:
             return []
         unknown = field_names(frame) - self._known
-        return [each for name in sorted(unknown) for each in self._note_field(name)]
+        return [each for name in sorted(unknown) for each in self._add_field(name)]
 
-    def _look_at_first(self, rows: Decoded, live: Set[Topic], news: list[News]) -> None:
-        for batch in rows.batches:
+    def _check_first_messages(
+        self, decoded: Decoded, live: Set[Topic], warnings: list[DriftWarning]
+    ) -> None:
+        for batch in decoded.batches:
             if batch.frames and batch.stream.topic in live:
-                news += self.look(batch.frames[0])
+                warnings += self.check_fields(batch.frames[0])
 
-    def _note_kinds(self, rows: Decoded, news: list[News]) -> None:
-        for control in rows.controls:
+    def _add_kinds(self, decoded: Decoded, warnings: list[DriftWarning]) -> None:
+        for control in decoded.controls:
             self._mix.count(type(control).__name__, 1)
             if isinstance(control, UnknownMessage):
-                news += self._note_kind(control.kind)
-        for frame in rows.unreadable:
+                warnings += self._add_kind(control.kind)
+        for frame in decoded.unreadable:
             # Parsers name positions, and each is a text of its own.
-            news += self._note_kind(f"unreadable: {re.sub(r'[0-9]+', '#', frame.reason)}")
+            warnings += self._add_kind(f"unreadable: {re.sub(r'[0-9]+', '#', frame.reason)}")
 
-    def _note_kind(self, kind: str) -> list[News]:
-        is_new, news = self._kinds.note(kind)
+    def _add_kind(self, kind: str) -> list[DriftWarning]:
+        is_new, warnings = self._kinds.add(kind)
         self._new_kinds.inc(is_new)
-        return news
+        return warnings
 
-    def _note_field(self, name: str) -> list[News]:
-        is_new, news = self._fields.note(name)
+    def _add_field(self, name: str) -> list[DriftWarning]:
+        is_new, warnings = self._fields.add(name)
         self._new_fields.inc(is_new)
-        return news
+        return warnings
 
-    def _take_stock(self, rows: Decoded, now: float, news: list[News]) -> None:
+    def _sample(self, decoded: Decoded, now: float, warnings: list[DriftWarning]) -> None:
         """Do what is done now and then: look at a message, and at the mix."""
         data = [
             each
-            for each in rows.batches
+            for each in decoded.batches
             if each.frames and each.stream.data_type is not DataType.UNPARSED
         ]
         if data:
             batch = data[self._unsampled % len(data)]  # not the same one each time
-            news += self.look(batch.frames[-1])
+            warnings += self.check_fields(batch.frames[-1])
             self._unsampled = 0
             self._sample_at = now + SAMPLE_S
-        shift = self._mix.judge(now)
+        shift = self._mix.close_window(now)
         if shift is not None:
             self._shift.set(shift)
 
@@ -134,16 +138,18 @@ class _Names:
         self._what = what
         self._seen: set[str] = set()
 
-    def note(self, name: str) -> tuple[bool, list[News]]:
+    def add(self, name: str) -> tuple[bool, list[DriftWarning]]:
         """Return whether `name` is new, and what is to be told."""
         name = name[:MOST_LETTERS]
         if name in self._seen or len(self._seen) >= MOST_REMEMBERED:
             return False, []
         self._seen.add(name)
         if len(self._seen) <= MOST_NAMES:
-            return True, [News(self._phrase, {self._what: name})]
+            return True, [DriftWarning(self._phrase, {self._what: name})]
         if len(self._seen) == MOST_NAMES + 1:
-            return True, [News(self._phrase, {self._what: "and more, which are only counted"})]
+            return True, [
+                DriftWarning(self._phrase, {self._what: "and more, which are only counted"})
+            ]
         return True, []
 
 

@@ -65,28 +65,30 @@ class RunningSession:
 class Line:
     """One line of a connection; `new_session` makes its sessions of topics."""
 
-    def __init__(self, given: LineContext, new_session: NewSession) -> None:
-        websocket = given.feeds.websocket
-        self._connection = given.connection
-        self._stop = given.feeds.stop
+    def __init__(self, shared: LineContext, new_session: NewSession) -> None:
+        websocket = shared.feeds.websocket
+        self._connection = shared.connection
+        self._stop = shared.feeds.stop
         self._new_session = new_session
-        self._exchange_limits = given.feeds.exchange_limits[given.connection.adapter.name]
+        self._exchange_limits = shared.feeds.exchange_limits[shared.connection.adapter.name]
         self._refused: set[Topic] = set()
         self._carrying: RunningSession | None = None
         self._longest_s = websocket.max_retry_delay_secs
         self._backoff = Backoff(
-            websocket.initial_retry_delay_secs, self._longest_s, random.Random(given.feeds.random())
+            websocket.initial_retry_delay_secs,
+            self._longest_s,
+            random.Random(shared.feeds.random()),
         )
 
     def refresh(self, topic: Topic) -> None:
         """Let the whole book of `topic` come once more; nothing if no session carries it."""
         if self._carrying is not None:
-            self._carrying.session.need_book(topic)
+            self._carrying.session.request_book(topic)
 
     async def run(self) -> None:
         """Keep the line alive until the collector stops; then return by itself."""
         lost_at = trio.current_time()
-        while await self._wait_turn(lost_at, self._stop):
+        while await self._wait_to_connect(lost_at, self._stop):
             last = await self._carry()
             lost_at = last.ended
             if not await self._wait(self._plan_delay(last), self._stop):
@@ -116,9 +118,9 @@ class Line:
         self._refused = self._refused.difference(topics) | running.session.refused
         if running.session.carried_s >= HEALTHY_S:
             self._backoff.reset()
-        self._heed_ban(running.ending)
+        self._apply_ban(running.ending)
 
-    def _heed_ban(self, ending: SessionEnded) -> None:
+    def _apply_ban(self, ending: SessionEnded) -> None:
         """Keep all feeds away from an exchange that has told this one to go."""
         if ending.code in BANNED:
             wait_s = self._exchange_limits.ban(ending.retry_after_s)
@@ -131,17 +133,17 @@ class Line:
             # An exchange that announces the end of every session must not be flooded.
             await self._wait(self._backoff.next_delay(), old.over, self._stop)
         # Behind all who have lost their session.
-        if not await self._wait_turn(math.inf, old.over, self._stop):
+        if not await self._wait_to_connect(math.inf, old.over, self._stop):
             await old.over.wait()
             return old
-        reason = old.session.leaving
+        reason = old.session.handover_reason
         if reason is None:
-            old.session.stay()
+            old.session.cancel_handover()
             return old
         new = self._start(nursery)
         if await self._has_caught_up(new, old):
             await old.end(reason)
-            new.session.note_handover(old.session)
+            new.session.record_handover(old.session)
             return new
         if old.over.is_set():
             return new
@@ -162,12 +164,12 @@ class Line:
                 await trio.sleep(HANDOVER_POLL_S)
         return False
 
-    async def _wait_turn(self, lost_at: float, *reasons: trio.Event) -> bool:
+    async def _wait_to_connect(self, lost_at: float, *reasons: trio.Event) -> bool:
         """Wait for the turn to connect; False, at once, if there is a reason not to."""
         subscriptions = [self._connection.topics[topic] for topic in self._plan_topics()]
         messages = len(self._connection.adapter.build_subscribe_messages(subscriptions))
         async with until(*reasons):
-            await self._exchange_limits.connect_turn(lost_at, messages)
+            await self._exchange_limits.wait_to_connect(lost_at, messages)
         return not _any_set(reasons)
 
     async def _wait(self, delay_s: float, *reasons: trio.Event) -> bool:

@@ -57,7 +57,7 @@ class SessionMonitor:
         timeouts: Mapping[Topic, AdaptiveTimeout],
         now: float,
     ) -> None:
-        self.leaving: SessionEnded | None = None  # why a successor is wanted
+        self.handover_reason: SessionEnded | None = None  # why a successor is wanted
         self.carried_s = 0.0  # from the first data to the latest
         self.subscriptions = Subscriptions(sends_acks=connection.adapter.sends_acks)
         self.resync = BookResync(connection, snapshots)
@@ -67,9 +67,9 @@ class SessionMonitor:
         self._staleness = Staleness(topics, timeouts, now)
         self._breaker = Breaker()
         self._is_ending = False
-        self._granted: dict[Topic, float] = {}  # since when
-        self._heard: dict[Topic, float] = {}  # the latest data of those that are live
-        self._first_data = math.inf  # when it came
+        self._granted_at: dict[Topic, float] = {}  # since when
+        self._latest_data: dict[Topic, float] = {}  # the latest data of those that are live
+        self._first_data_at = math.inf  # when it came
         self._request_id = 1
 
     @property
@@ -89,28 +89,30 @@ class SessionMonitor:
         self._staleness.restart(now)
         return self._requests_for(self._topics)
 
-    def ask(self, request: SubscribeRequest, now: float) -> None:
+    def record_request(self, request: SubscribeRequest, now: float) -> None:
         """Note that `request` is about to be sent; its answer may be quick."""
-        self.subscriptions.ask(request, now)
+        self.subscriptions.record_request(request, now)
         for topic in request.topics:
-            self._staleness.asked(topic, now)
+            self._staleness.record_request(topic, now)
 
-    def sent(self, request: SubscribeRequest, now: float) -> list[Action]:
+    def record_sent(self, request: SubscribeRequest, now: float) -> list[Action]:
         """Note that `request` was sent."""
-        return self._grant(self.subscriptions.sent(request), None, now)
+        return self._grant(self.subscriptions.record_sent(request), None, now)
 
-    def need_snapshot(self, topic: Topic, now: float) -> list[Action]:
+    def request_snapshot(self, topic: Topic, now: float) -> list[Action]:
         """The whole book of `topic` is needed once more; a successor where it cannot be fetched."""
         if not self.resync.is_fetched(topic):
-            return self._leave(EndReason.HANDOVER, "a file begins without the whole book")
-        self.resync.need(topic, now)
+            return self._request_handover(
+                EndReason.HANDOVER, "a file begins without the whole book"
+            )
+        self.resync.require(topic, now)
         return self._resync(now)
 
     def _grant(self, topics: list[Topic], at_us: int | None, now: float) -> list[Action]:
-        self._granted.update(dict.fromkeys(topics, now))
+        self._granted_at.update(dict.fromkeys(topics, now))
         return [actions.Subscribed(topics, at_us)] if topics else []
 
-    def _ask_again(self, topics: list[Topic]) -> list[Action]:
+    def _resubscribe(self, topics: list[Topic]) -> list[Action]:
         """Return what ends the subscriptions of `topics` and begins them afresh; may be nothing."""
         adapter = self._connection.adapter
         wanted = [self._connection.topics[topic] for topic in topics]
@@ -129,9 +131,9 @@ class SessionMonitor:
 
     def _resync(self, now: float) -> list[Action]:
         """Return what brings the books that are needed."""
-        found: list[Action] = [actions.Fetch(topic) for topic in self.resync.take_fetches(now)]
-        if due := self.resync.take_requests(now):
-            found += self._ask_again(due)
+        found: list[Action] = [actions.Fetch(topic) for topic in self.resync.start_fetches(now)]
+        if due := self.resync.start_requests(now):
+            found += self._resubscribe(due)
         return found
 
     # What came.
@@ -139,43 +141,48 @@ class SessionMonitor:
     def observe(self, decoded: Decoded, at_us: int, now: float) -> list[Action]:
         """Take what came with one read, at `at_us`; return what follows."""
         found = [
-            each for control in decoded.controls for each in self._control(control, at_us, now)
+            each
+            for control in decoded.controls
+            for each in self._observe_control(control, at_us, now)
         ]
         for batch in decoded.batches:
             if batch.stream.data_type is not DataType.UNPARSED:
-                found += self._hear(batch, now)
+                found += self._observe_data(batch, now)
         for topic in decoded.resets:  # before the gaps, of which one may lie behind
-            self.resync.note(topic, at_us)
+            self.resync.record_snapshot(topic, at_us)
         for finding in decoded.findings:
-            found += self._find(finding, at_us, now)
+            found += self._observe_finding(finding, at_us, now)
         found += self._resync(now)
-        return found + self._count(decoded, at_us, now)
+        return found + self._count_frames(decoded, at_us, now)
 
-    def _hear(self, batch: Batch, now: float) -> list[Action]:
+    def _observe_data(self, batch: Batch, now: float) -> list[Action]:
         topic = batch.stream.topic
-        self._staleness.heard(topic, now)
-        is_first = topic not in self._heard
-        self._heard[topic] = now
-        self._first_data = min(self._first_data, now)
-        self.carried_s = now - self._first_data
-        if self.leaving is not None and self.leaving.reason == EndReason.DATA_TIMEOUT:
-            self.leaving = None  # it was a pause
+        self._staleness.record_data(topic, now)
+        is_first = topic not in self._latest_data
+        self._latest_data[topic] = now
+        self._first_data_at = min(self._first_data_at, now)
+        self.carried_s = now - self._first_data_at
+        if (
+            self.handover_reason is not None
+            and self.handover_reason.reason == EndReason.DATA_TIMEOUT
+        ):
+            self.handover_reason = None  # it was a pause
         if not is_first:
             return []
-        found = self._grant(self.subscriptions.heard(topic), batch.received_us, now)
-        self.resync.begin(topic, now)
+        found = self._grant(self.subscriptions.record_data(topic), batch.received_us, now)
+        self.resync.record_first_data(topic, now)
         return [*found, actions.Live(topic, batch.received_us)]
 
-    def _find(self, finding: SequenceFinding, at_us: int, now: float) -> list[Action]:
+    def _observe_finding(self, finding: SequenceFinding, at_us: int, now: float) -> list[Action]:
         """Return that ids are missing or came twice; a book with a gap needs a new snapshot."""
-        topics = [finding.topic] if finding.topic else self._source.own(self.wanted)
+        topics = [finding.topic] if finding.topic else self._source.owned(self.wanted)
         if isinstance(finding.finding, Gap):
             for topic in topics:
-                self.resync.lose(topic, now)
+                self.resync.record_gap(topic, now)
         found_us = at_us if finding.at_us is None else finding.at_us
         return [actions.Found(finding, topics, found_us)]
 
-    def _control(self, control: Control, at_us: int, now: float) -> list[Action]:
+    def _observe_control(self, control: Control, at_us: int, now: float) -> list[Action]:
         match control:
             case Ack():
                 return self._grant(self.subscriptions.grant(control), at_us, now)
@@ -186,7 +193,9 @@ class SessionMonitor:
             case Pong():
                 return [actions.PongReceived()]
             case GoingAway(reason):
-                return self._leave(EndReason.HANDOVER, f"announced by the exchange: {reason}")
+                return self._request_handover(
+                    EndReason.HANDOVER, f"announced by the exchange: {reason}"
+                )
         return []
 
     def _refuse(self, rejection: Rejection, at_us: int) -> list[Action]:
@@ -201,7 +210,7 @@ class SessionMonitor:
         again = [each for group in refusal.again for each in self._requests_for(group)]
         return found + [actions.Send(each) for each in again]
 
-    def _count(self, decoded: Decoded, at_us: int, now: float) -> list[Action]:
+    def _count_frames(self, decoded: Decoded, at_us: int, now: float) -> list[Action]:
         """Count what could be read and what not; return what follows where too much could not."""
         unreadable = len(decoded.unreadable)
         found: list[Action] = [actions.Unreadable(unreadable)] if unreadable else []
@@ -215,13 +224,13 @@ class SessionMonitor:
 
     def next_deadline(self, now: float) -> float:
         """Return when a `check_` function may have something to say, if nothing comes until then."""
-        return min(self.next_stale(), self.next_overdue(now))
+        return min(self.next_stale_deadline(), self.next_ack_deadline(now))
 
-    def next_stale(self) -> float:
+    def next_stale_deadline(self) -> float:
         """Return when `check_staleness` has something to say; inf if never."""
         return self._staleness.next_deadline()
 
-    def next_overdue(self, now: float) -> float:
+    def next_ack_deadline(self, now: float) -> float:
         """Return when `check_acks` may have something to say."""
         return self.subscriptions.next_deadline(now, ACK_S)
 
@@ -235,15 +244,15 @@ class SessionMonitor:
         If they are all there are, the session wants a successor instead: that costs nothing if
         the exchange has only paused.
         """
-        stale = self._staleness.judge(now)
+        stale = self._staleness.expire(now)
         found: list[Action] = [actions.Stale(each) for each in stale]
         if not stale:
             return found
-        if not self._staleness.is_total():
-            return found + self._ask_again([each.topic for each in stale])
+        if not self._staleness.are_all_stale():
+            return found + self._resubscribe([each.topic for each in stale])
         limit_s = max(each.limit_s for each in stale)
-        leave = self._leave(EndReason.DATA_TIMEOUT, f"no data for {limit_s:.3g} s")
-        return [*found, actions.TimedOut(), *leave]
+        handover = self._request_handover(EndReason.DATA_TIMEOUT, f"no data for {limit_s:.3g} s")
+        return [*found, actions.TimedOut(), *handover]
 
     def check_acks(self, now: float) -> list[Action]:
         """End the session if topics were neither granted nor refused in time."""
@@ -259,21 +268,21 @@ class SessionMonitor:
         return [
             topic
             for topic in other.wanted
-            if topic not in self._heard and not self._is_settled(topic, other, now)
+            if topic not in self._latest_data and not self._is_settled(topic, other, now)
         ]
 
     def _is_settled(self, topic: Topic, other: "SessionMonitor", now: float) -> bool:
         """Return whether `topic` was granted and is as quiet here as it is there."""
-        since = self._granted.get(topic, math.inf)
-        return since + SETTLE_S <= now and other.heard_at(topic) < since
+        since = self._granted_at.get(topic, math.inf)
+        return since + SETTLE_S <= now and other.latest_data_at(topic) < since
 
-    def heard_at(self, topic: Topic) -> float:
+    def latest_data_at(self, topic: Topic) -> float:
         """Return when data of `topic` came latest; -inf if none has."""
-        return self._heard.get(topic, -math.inf)
+        return self._latest_data.get(topic, -math.inf)
 
-    def _leave(self, reason: EndReason, detail: str) -> list[Action]:
-        if self.leaving is None:
-            self.leaving = SessionEnded(reason, detail)
+    def _request_handover(self, reason: EndReason, detail: str) -> list[Action]:
+        if self.handover_reason is None:
+            self.handover_reason = SessionEnded(reason, detail)
         return [actions.HandOver()]
 
     def _end(self, reason: EndReason, detail: str) -> list[Action]:

@@ -27,24 +27,24 @@ class RequestQueue:
         self._exchange_limits = exchange_limits
         # Holds at most one request for each topic, and what the exchange wants to be sent back.
         self._to_send, self._requests = trio.open_memory_channel[SubscribeRequest](math.inf)
-        self._turns_taken = 0
-        self._answered = trio.Event()
+        self._covered = 0
+        self._woken = trio.Event()
 
     def start(self, requests: Iterable[SubscribeRequest]) -> None:
         """Add what is asked first, which the turn to connect covers."""
         for request in requests:
-            self._turns_taken += 1
+            self._covered += 1
             self.add(request)
 
     def add(self, request: SubscribeRequest) -> None:
         """Let `request` be sent."""
         self._to_send.send_nowait(request)
 
-    def answered(self) -> None:
+    def wake(self) -> None:
         """Let the request that waits for an answer look again: one may have come."""
-        self._answered.set()
+        self._woken.set()
 
-    async def take(self) -> SubscribeRequest:
+    async def wait_next(self) -> SubscribeRequest:
         """Return the next request when it may be sent; what became needless is left out.
 
         Cancelled, it may have taken a request that is not sent.
@@ -52,15 +52,15 @@ class RequestQueue:
         while True:
             request = await self._requests.receive()
             while self._subscriptions.must_wait(request):
-                self._answered = trio.Event()
-                await self._answered.wait()
+                self._woken = trio.Event()
+                await self._woken.wait()
             if self._subscriptions.is_needed(request):
-                await self._wait_turn()
+                await self._wait_for_limits()
                 return request
 
-    async def _wait_turn(self) -> None:
-        if self._turns_taken:
-            self._turns_taken -= 1
+    async def _wait_for_limits(self) -> None:
+        if self._covered:
+            self._covered -= 1
         else:
-            await self._exchange_limits.message_turn()
+            await self._exchange_limits.wait_to_send()
         await trio.sleep(self._limiter.reserve(trio.current_time()))

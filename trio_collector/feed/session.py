@@ -22,17 +22,16 @@ A session whose end is known ahead, by its age or by a notice, or all of whose t
 asks for a successor and goes on; the line ends it when the successor carries its topics.
 """
 
-import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import trio
-import trio_websocket
 
 from trio_collector.errors import SessionEnded
 from trio_collector.events import Batch, Topic
+from trio_collector.exchanges.adapter import Keepalive
 from trio_collector.feed.actions import Action, End, Fetch, HandOver, Live, Send, TimedOut
 from trio_collector.feed.books.fetch import BookFetcher
 from trio_collector.feed.context import LineContext
@@ -44,67 +43,66 @@ from trio_collector.feed.requests import RequestQueue
 from trio_collector.feed.sender import BatchSender
 from trio_collector.feed.session_log import SessionLog
 from trio_collector.feed.wire.end_reason import EndReason
-from trio_collector.feed.wire.failures import closed_session, end_of
-from trio_collector.feed.wire.keepalive import run_keepalive, send_message
-from trio_collector.feed.wire.transport import FrameStream, Read, open_websocket
-
-CONNECT_S = 10.0  # TCP, TLS and the handshake together
-CLOSE_S = 0.5  # our close frame is a courtesy
+from trio_collector.feed.wire.failures import end_of
+from trio_collector.feed.wire.transport import Read
+from trio_collector.feed.wire.websocket import WebSocket
 
 # Leaving this long before the exchange's own limit keeps the choice of the moment ours; and
 # sessions that were opened together must not all be replaced together.
 AGE_MARGIN_S = 600.0
 AGE_SPREAD = 0.1
 
-# A masked close frame with code 1000; the mask of zeros leaves the code readable.
-CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
-
 
 class Session:
     """One session of a line; `run` lives it and says why it ended."""
 
-    def __init__(self, given: LineContext, *, number: int, topics: list[Topic]) -> None:
-        connection, self._context = given.connection, given.feeds
+    def __init__(self, shared: LineContext, *, number: int, topics: list[Topic]) -> None:
+        connection, self._context = shared.connection, shared.feeds
         self.number = number
         self.wants_handover = trio.Event()
         self.ended_us: int | None = None
         self._connection = connection
         self._adapter = connection.adapter
         self._topics = topics
-        self._url = self._adapter.websocket_url(given.line)
-        self._snapshots = given.snapshots
-        self._drift = given.feeds.drifts[self._adapter.name]
+        self._snapshots = shared.snapshots
+        self._drift = shared.feeds.drifts[self._adapter.name]
         self._log = SessionLog(
             connection,
             topics,
-            given.feeds.now_us,
+            shared.feeds.now_us,
             number=number,
-            line=given.line,
-            run=given.feeds.run,
-            live=given.feeds.live,
+            line=shared.line,
+            run=shared.feeds.run,
+            live=shared.feeds.live,
         )
-        self._source = given.arbiter.open_source(self._release)
+        self._source = shared.arbiter.open_source(self._release)
         self._clock = ListeningClock()
         self._decoder = FrameDecoder(self._adapter, list(connection.topics), self._source)
         self.monitor = SessionMonitor(
-            connection, topics, self._source, given.snapshots, given.timeouts, self._clock.now()
+            connection, topics, self._source, shared.snapshots, shared.timeouts, self._clock.now()
         )
-        self._sender = BatchSender(given.to_writer, given.feeds.budget, self._log.delivered)
-        limits = given.feeds.exchange_limits[self._adapter.name]
+        self._sender = BatchSender(shared.to_writer, shared.feeds.budget, self._log.count_sent)
+        limits = shared.feeds.exchange_limits[self._adapter.name]
         self._requests = RequestQueue(self.monitor.subscriptions, self._adapter.limits, limits)
         self._fetcher = BookFetcher(
             self._adapter,
             limits,
-            given.feeds.http_get,
-            given.feeds.now_us,
-            random.Random(given.feeds.random()),
+            shared.feeds.http_get,
+            shared.feeds.now_us,
+            random.Random(shared.feeds.random()),
         )
         self._to_fetch, self._fetches = trio.open_memory_channel[Topic](math.inf)
-        self._planned_end: SessionEnded | None = None
+        self._age_reason: SessionEnded | None = None
         self._ending: SessionEnded | None = None
         self._scope = trio.CancelScope()
-        self._socket: trio.abc.Stream | None = None
-        self._stream: FrameStream | None = None  # over the socket, once shaken hands
+        self._websocket = WebSocket(
+            self._adapter.websocket_url(shared.line),
+            shared.feeds.connect_to,
+            self._receive,
+            self._wait_for_room,
+            max_message_bytes=shared.feeds.websocket.max_message_bytes,
+            now_us=shared.feeds.now_us,
+        )
 
     # What its line knows of it.
 
@@ -119,9 +117,9 @@ class Session:
         return self.monitor.carried_s
 
     @property
-    def leaving(self) -> SessionEnded | None:
+    def handover_reason(self) -> SessionEnded | None:
         """Why the session wants a successor; None if there is no reason any more."""
-        return self._planned_end or self.monitor.leaving
+        return self._age_reason or self.monitor.handover_reason
 
     def end(self, ending: SessionEnded) -> None:
         """End the session; the first ending stands."""
@@ -130,7 +128,7 @@ class Session:
             self.ended_us = self._context.now_us()
         self._scope.cancel()
 
-    def stay(self) -> None:
+    def cancel_handover(self) -> None:
         """Take note that the reason for a successor is gone."""
         self.wants_handover = trio.Event()
 
@@ -138,14 +136,14 @@ class Session:
         """Return the topics that `other` carries and this session does not yet."""
         return self.monitor.lags(other.monitor, self._clock.now())
 
-    def note_handover(self, other: "Session") -> None:
+    def record_handover(self, other: "Session") -> None:
         """Write into the ledger that this session has taken over from `other`, which is over."""
         self._log.handed_over(self.monitor.wanted, other.number, until_us=other.ended_us)
         self._put()
 
-    def need_book(self, topic: Topic) -> None:
+    def request_book(self, topic: Topic) -> None:
         """See to it that the whole book of `topic` comes once more."""
-        self._perform(self.monitor.need_snapshot(topic, self._clock.now()))
+        self._perform(self.monitor.request_snapshot(topic, self._clock.now()))
 
     async def run(self) -> SessionEnded:
         """Live the session; return why it ended.
@@ -156,12 +154,12 @@ class Session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sender.run)
             try:
-                await self._guard(self._use_transport)
+                await self._run_guarded(self._use_transport)
                 await self._sender.wait_sent()
             finally:
                 # From here on another session may go on.
                 if self._source.leave():
-                    self._snapshots.lose_all()
+                    self._snapshots.discard_all()
             return self._finish()
 
     def _finish(self) -> SessionEnded:
@@ -177,10 +175,10 @@ class Session:
 
     def _latest_us(self) -> int | None:
         """Return when the latest byte came; None if no connection was opened."""
-        if self._stream is None:
+        latest_read = self._websocket.latest_read
+        if latest_read is None:
             return None
-        silent_s = trio.current_time() - self._stream.latest_read
-        return self._context.now_us() - round(silent_s * 1e6)
+        return self._context.now_us() - round((trio.current_time() - latest_read) * 1e6)
 
     # The path of a frame.
 
@@ -190,17 +188,17 @@ class Session:
         Frames that a bug leaves undecoded are kept as they came, for the next version to read.
         """
         try:
-            decoded = self._decoder.read(*read)
+            decoded = self._decoder.decode(*read)
         except Exception as exc:  # noqa: BLE001 - a bug in an adapter ends this session alone
             self._fail(exc)
-            decoded = self._decoder.keep(*read)
-        self._take(decoded, read.received_us)
+            decoded = self._decoder.keep_raw(*read)
+        self._handle(decoded, read.received_us)
 
     def _release(self) -> None:
         """Take to the sender what is no longer held back for another session's sake."""
-        self._take(self._decoder.release(), self._context.now_us())
+        self._handle(self._decoder.release(), self._context.now_us())
 
-    def _take(self, decoded: Decoded, at_us: int) -> None:
+    def _handle(self, decoded: Decoded, at_us: int) -> None:
         try:
             self._observe(decoded, at_us)
         except Exception as exc:  # noqa: BLE001 - as above, and the rows are sent all the same
@@ -211,7 +209,7 @@ class Session:
         actions = self.monitor.observe(decoded, at_us, self._clock.now())
         live = {each.topic for each in actions if isinstance(each, Live)}
         self._perform(actions)
-        self._log.news(self._drift.note(decoded, trio.current_time(), live))
+        self._log.warn(self._drift.observe(decoded, trio.current_time(), live))
 
     def _perform(self, actions: Iterable[Action]) -> None:
         """Do what the monitor wants done."""
@@ -222,26 +220,26 @@ class Session:
                 case Fetch(topic):
                     self._to_fetch.send_nowait(topic)
                 case HandOver():
-                    self._ask_handover()
+                    self._request_handover()
                 case End(ending):
                     self.end(ending)
                 case _:
                     self._log.record(action)
-        self._requests.answered()
+        self._requests.wake()
 
-    def _ask_handover(self) -> None:
+    def _request_handover(self) -> None:
         if not self.wants_handover.is_set():
-            self._log.log.info("session to be relieved", why=str(self.leaving))
+            self._log.log.info("session to be relieved", why=str(self.handover_reason))
             self.wants_handover.set()
 
     def _put(self, batches: Iterable[Batch] = ()) -> None:
         """Send what the ledger has to say, and `batches` behind it."""
-        self._sender.put([*self._log.take(), *batches])
+        self._sender.put([*self._log.flush(), *batches])
         self._log.repeated(self._decoder.take_repeated())
 
     # The transport.
 
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+    async def _run_guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run `task`; whatever it raises, bugs included, ends the session and nothing else.
 
         Cancellation goes on its way, also out of a group with what it made fail.
@@ -264,79 +262,45 @@ class Session:
 
     async def _use_transport(self) -> None:
         """Connect and run the session's tasks until something ends it; closes the connection."""
-        try:
+        async with self._websocket:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_stop)
-                    websocket, stream = await self._open(nursery)
+                    await self._websocket.open(nursery)
                     self._source.enter(self._topics)
                     self._requests.start(self.monitor.start(self._clock.now()))
-                    with self._log.connected(self._url):
-                        await self._run_tasks(websocket, stream)
-        finally:
-            await self._hang_up()
+                    with self._log.connected(self._websocket.url):
+                        await self._run_tasks()
 
-    async def _open(
-        self, nursery: trio.Nursery
-    ) -> tuple[trio_websocket.WebSocketConnection, FrameStream]:
-        """Connect and shake hands, within one deadline."""
-        try:
-            with trio.fail_after(CONNECT_S):
-                self._socket = await self._context.connect(self._url, self._context.ssl_context)
-                websocket, self._stream = await open_websocket(
-                    nursery,
-                    self._socket,
-                    self._url,
-                    self._receive,
-                    self._wait_room,
-                    max_message_bytes=self._context.websocket.max_message_bytes,
-                    now_us=self._context.now_us,
-                )
-        except trio.TooSlowError as exc:
-            text = f"no WebSocket at {self._url} within {CONNECT_S:g} s"
-            raise SessionEnded(EndReason.CONNECT_FAILED, text) from exc
-        return websocket, self._stream
-
-    async def _wait_room(self) -> None:
+    async def _wait_for_room(self) -> None:
         if not self._sender.has_room:
             with self._clock.stopped():
                 await self._sender.wait_room()
 
-    async def _run_tasks(
-        self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
-    ) -> None:
+    async def _run_tasks(self) -> None:
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "close": partial(self._watch_close, websocket),
-            "requests": partial(self._send_requests, websocket),
-            "silence": partial(self._watch_silence, stream),
-            "age": self._watch_age,
+            "close": self._websocket.wait_closed,
+            "requests": self._send_requests,
+            "staleness": self._watch_staleness,
             "snapshots": self._fetch_snapshots,
-            "keepalive": partial(self._keep_alive, websocket, stream),
         }
+        if self._adapter.keepalive is not None:
+            tasks["keepalive"] = partial(self._keep_alive, self._adapter.keepalive)
+        if self._adapter.max_session_s is not None:
+            tasks["age"] = partial(self._watch_age, self._adapter.max_session_s)
         async with trio.open_nursery() as nursery:
             for name, task in tasks.items():
-                nursery.start_soon(self._guard, task, name=f"{self._connection.name}: {name}")
-
-    async def _hang_up(self) -> None:
-        """Say goodbye if that takes no time, and close the connection."""
-        try:
-            if self._stream is not None:
-                gone = (trio.BrokenResourceError, trio.ClosedResourceError)
-                with trio.move_on_after(CLOSE_S), contextlib.suppress(*gone):
-                    await self._stream.send_all(CLOSE_FRAME)
-        finally:
-            if self._socket is not None:
-                await trio.aclose_forcefully(self._socket)
+                nursery.start_soon(self._run_guarded, task, name=f"{self._connection.name}: {name}")
 
     # What is sent.
 
-    async def _send_requests(self, websocket: trio_websocket.WebSocketConnection) -> None:
+    async def _send_requests(self) -> None:
         """Send requests when their turn comes; raises SessionEnded if one does not leave."""
         while True:
-            request = await self._requests.take()
-            self.monitor.ask(request, self._clock.now())
-            await send_message(websocket, request.text)
-            self._perform(self.monitor.sent(request, self._clock.now()))
+            request = await self._requests.wait_next()
+            self.monitor.record_request(request, self._clock.now())
+            await self._websocket.send(request.text)
+            self._perform(self.monitor.record_sent(request, self._clock.now()))
             self._put()
 
     async def _fetch_snapshots(self) -> None:
@@ -345,20 +309,13 @@ class Session:
             reached = self._source.reached(topic)
             subscription = self._connection.topics[topic]
             row = await self._fetcher.fetch(subscription, reached)
-            self.monitor.resync.note(topic, row.received_us)
+            self.monitor.resync.record_snapshot(topic, row.received_us)
             self._put([row])
 
-    async def _keep_alive(
-        self, websocket: trio_websocket.WebSocketConnection, stream: FrameStream
-    ) -> None:
-        if self._adapter.keepalive is not None:
-            await run_keepalive(
-                websocket,
-                self._adapter.keepalive,
-                lambda: self._clock.latest_sign(stream.latest_read),
-                self._log.ping_sent,
-                self._log.pong_received,
-            )
+    async def _keep_alive(self, policy: Keepalive) -> None:
+        await self._websocket.keep_alive(
+            policy, self._latest_sign, self._log.ping_sent, self._log.pong_received
+        )
 
     # What is watched.
 
@@ -366,15 +323,7 @@ class Session:
         await self._context.stop.wait()
         self.end(SessionEnded(EndReason.STOPPED))
 
-    async def _watch_close(self, websocket: trio_websocket.WebSocketConnection) -> None:
-        """Wait for the WebSocket's end; data frames never get this far."""
-        try:
-            while True:
-                await websocket.get_message()
-        except trio_websocket.ConnectionClosed as exc:
-            raise closed_session(exc) from exc
-
-    async def _watch_silence(self, stream: FrameStream) -> None:
+    async def _watch_staleness(self) -> None:
         """Let the monitor look when something may not have come in time.
 
         Raises SessionEnded when no byte at all did. It looks at times though nothing is due:
@@ -382,28 +331,30 @@ class Session:
         """
         while True:
             latest = self._clock.now() + REVIEW_S
-            now = await self._clock.sleep_until(partial(self._next_look, stream, latest))
-            if now >= self._dead_at(stream):
+            now = await self._clock.sleep_until(partial(self._next_check, latest))
+            if now >= self._dead_at():
                 self._log.record(TimedOut())
                 limit_s = self._context.websocket.message_timeout_secs
                 raise SessionEnded(EndReason.DEAD_TIMEOUT, f"no byte for {limit_s:g} s")
             self._perform(self.monitor.check(now))
             self._put()
 
-    def _next_look(self, stream: FrameStream, latest: float) -> float:
-        return min(self._dead_at(stream), self.monitor.next_deadline(self._clock.now()), latest)
+    def _next_check(self, latest: float) -> float:
+        return min(self._dead_at(), self.monitor.next_deadline(self._clock.now()), latest)
 
-    def _dead_at(self, stream: FrameStream) -> float:
-        sign = self._clock.listening_time(self._clock.latest_sign(stream.latest_read))
+    def _dead_at(self) -> float:
+        sign = self._clock.listening_time(self._latest_sign())
         return sign + self._context.websocket.message_timeout_secs
 
-    async def _watch_age(self) -> None:
-        limit_s = self._adapter.max_session_s
-        if limit_s is None:
-            return
+    def _latest_sign(self) -> float:
+        """Return when the exchange was last heard, by trio's clock, or could not be heard."""
+        latest_read = self._websocket.latest_read
+        return self._clock.latest_sign(-math.inf if latest_read is None else latest_read)
+
+    async def _watch_age(self, limit_s: float) -> None:
         margin_s = min(AGE_MARGIN_S, limit_s / 2)
         planned_s = (limit_s - margin_s) * (1 - AGE_SPREAD * self._context.random())
         await trio.sleep(planned_s)
         detail = f"{planned_s:.0f} s old; the exchange ends a connection at {limit_s:g} s"
-        self._planned_end = SessionEnded(EndReason.HANDOVER, detail)
-        self._ask_handover()
+        self._age_reason = SessionEnded(EndReason.HANDOVER, detail)
+        self._request_handover()

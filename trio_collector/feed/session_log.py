@@ -17,7 +17,7 @@ from trio_collector.events import Batch, DataType, Stream, Topic
 from trio_collector.feed import actions
 from trio_collector.feed.actions import Record
 from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
-from trio_collector.feed.drift import News
+from trio_collector.feed.drift import DriftWarning
 from trio_collector.feed.health.staleness import StaleTopic
 from trio_collector.feed.planning.connections import ConnectionPlan
 from trio_collector.feed.wire.end_reason import EndReason
@@ -64,14 +64,14 @@ class SessionLog:
         self._gaps = 0
         self._with_gaps: set[Topic] = set()
 
-    def take(self) -> list[Batch]:
+    def flush(self) -> list[Batch]:
         """Return the ledger rows noted since the last call."""
         status, self._status = self._status, []
         return status
 
     def record(self, record: Record) -> None:
         """Tell what the monitor wants told."""
-        _TELL[type(record)](self, *record)
+        _RECORDERS[type(record)](self, *record)
 
     @contextlib.contextmanager
     def connected(self, url: str) -> Iterator[None]:
@@ -89,12 +89,12 @@ class SessionLog:
 
     def subscribed(self, topics: list[Topic], at_us: int | None = None) -> None:
         """The exchange granted `topics`, or was asked for them where it does not answer."""
-        self._note(topics, LedgerEvent.SUBSCRIBED, at_us)
+        self._write(topics, LedgerEvent.SUBSCRIBED, at_us)
 
     def live(self, topic: Topic, at_us: int) -> None:
         """The first data of `topic` in this session has come."""
         self._live_us = at_us if self._live_us is None else self._live_us
-        self._note([topic], LedgerEvent.LIVE, at_us)
+        self._write([topic], LedgerEvent.LIVE, at_us)
         self.log.info("stream live", symbol=topic.symbol, data_type=topic.data_type)
 
     def rejected(self, topics: list[Topic], reason: str, at_us: int) -> None:
@@ -102,12 +102,12 @@ class SessionLog:
         if not topics:
             self.log.warning("exchange reports an error", reason=reason)
             return
-        self._note(topics, LedgerEvent.REJECTED, at_us, reason=reason)
+        self._write(topics, LedgerEvent.REJECTED, at_us, reason=reason)
         self.log.error("subscription refused", topics=names_of(topics), reason=reason)
 
     def stale(self, stale: StaleTopic) -> None:
         """A topic had no data for longer than it may."""
-        self._note([stale.topic], LedgerEvent.STALE, limit_s=stale.limit_s)
+        self._write([stale.topic], LedgerEvent.STALE, limit_s=stale.limit_s)
         phrase = "no data" if stale.has_begun else "subscribed, and no data ever came"
         self.log.warning(phrase, topics=names_of([stale.topic]), limit_s=round(stale.limit_s, 1))
 
@@ -115,10 +115,10 @@ class SessionLog:
         """The ids show that messages of `topics` are missing, or came twice."""
         what = finding.finding
         if not isinstance(what, Gap):
-            self._note(topics, LedgerEvent.DUPLICATE, at_us, latest=what.known, got=what.got)
+            self._write(topics, LedgerEvent.DUPLICATE, at_us, latest=what.known, got=what.got)
             return
         fields = {"expected": what.expected, "got": what.got, "missing": what.missing}
-        self._note(topics, LedgerEvent.GAP, at_us, **fields)
+        self._write(topics, LedgerEvent.GAP, at_us, **fields)
         self._gaps += 1
         for topic in topics:
             metrics.gaps.labels(self._exchange, *topic).inc()
@@ -130,7 +130,7 @@ class SessionLog:
     def handed_over(self, topics: list[Topic], predecessor: int, *, until_us: int | None) -> None:
         """This session has relieved another; both had data from the first of this to `until_us`."""
         fields = {"from_session": predecessor, "from_us": self._live_us, "to_us": until_us}
-        self._note(topics, LedgerEvent.HANDOVER, **fields)
+        self._write(topics, LedgerEvent.HANDOVER, **fields)
         self.log.info("session relieved another", **fields)
 
     def repeated(self, rows: int) -> None:
@@ -142,15 +142,15 @@ class SessionLog:
         """No adapter could read `frames` of them, which are kept as `unparsed` rows."""
         metrics.unparsed.labels(self._exchange).inc(frames)
 
-    def news(self, news: Iterable[News]) -> None:
+    def warn(self, warnings: Iterable[DriftWarning]) -> None:
         """The exchange sends what it did not send before."""
-        for each in news:
-            self.log.warning(each.phrase, **each.about)
+        for each in warnings:
+            self.log.warning(each.phrase, **each.fields)
 
     def broken(self, topics: list[Topic], at_us: int) -> None:
         """The breaker has ended the session."""
         metrics.circuit_breaks.labels(self._exchange).inc()
-        self._note(topics, LedgerEvent.BREAKER, at_us)
+        self._write(topics, LedgerEvent.BREAKER, at_us)
 
     def ping_sent(self) -> None:
         for market in self._markets:
@@ -165,7 +165,7 @@ class SessionLog:
         for market in self._markets:
             metrics.message_timeouts.labels(*market).inc()
 
-    def delivered(self, batch: Batch) -> None:
+    def count_sent(self, batch: Batch) -> None:
         """The rows of `batch` are on their way to the writer; those of the ledger do not count."""
         if batch.stream.data_type is DataType.STATUS:
             return
@@ -199,14 +199,14 @@ class SessionLog:
         is_stop = ending.reason == EndReason.STOPPED
         event = LedgerEvent.STOPPED if is_stop else LedgerEvent.DISCONNECTED
         told = {"reason": ending.reason, "detail": ending.detail}
-        self._note(topics, event, at_us, **told, code=ending.code, latest_us=latest_us)
+        self._write(topics, event, at_us, **told, code=ending.code, latest_us=latest_us)
         metrics.disconnects.labels(self._exchange, ending.reason).inc()
         ended_us = self._now_us() if at_us is None else at_us
         self._live.ended(self._connection, self._number, ended_us, **told)
         tell = self.log.info if is_stop else self.log.warning
         tell("session ended", **told, rows=self._rows, gaps=self._gaps)
 
-    def _note(
+    def _write(
         self,
         topics: Iterable[Topic],
         event: LedgerEvent,
@@ -221,7 +221,7 @@ class SessionLog:
             self._live.noted(stream, event, at_us, fields)
 
 
-_TELL: dict[type[Record], Callable[..., None]] = {
+_RECORDERS: dict[type[Record], Callable[..., None]] = {
     actions.Subscribed: SessionLog.subscribed,
     actions.Live: SessionLog.live,
     actions.Rejected: SessionLog.rejected,

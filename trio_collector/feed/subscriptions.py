@@ -32,7 +32,7 @@ class Subscriptions:
     def __init__(self, *, sends_acks: bool) -> None:
         self._sends_acks = sends_acks
         self._requests: dict[str, tuple[Topic, ...]] = {}
-        self._asked: set[Topic] = set()
+        self._requested: set[Topic] = set()
         self._is_ambiguous = False  # a refusal came that named nothing at all
         self.waiting: dict[Topic, float] = {}  # since when
         self.granted: set[Topic] = set()
@@ -47,26 +47,26 @@ class Subscriptions:
         is_alike = request.id is None or self._is_ambiguous
         return is_alike and bool(request.topics and self.waiting)
 
-    def ask(self, request: SubscribeRequest, now: float) -> None:
+    def record_request(self, request: SubscribeRequest, now: float) -> None:
         """Note that `request` is about to be sent."""
         if request.id is not None:
             self._requests[request.id] = request.topics
-        self._asked.update(request.topics)
+        self._requested.update(request.topics)
         if self._sends_acks:
             self.waiting.update(dict.fromkeys(self._unsettled(request.topics), now))
 
-    def sent(self, request: SubscribeRequest) -> list[Topic]:
+    def record_sent(self, request: SubscribeRequest) -> list[Topic]:
         """Note that `request` was sent; return the topics that count as granted by that."""
         return [] if self._sends_acks else self._grant(request.topics)
 
     def grant(self, ack: Ack) -> list[Topic]:
         """Note an ack; return the topics that it grants for the first time."""
         topics = ack.topics or self._requests.get(ack.request_id or "", ())
-        return self._grant(topic for topic in topics if topic in self._asked)
+        return self._grant(topic for topic in topics if topic in self._requested)
 
-    def heard(self, topic: Topic) -> list[Topic]:
+    def record_data(self, topic: Topic) -> list[Topic]:
         """Note data of `topic`; return it if that is what shows that it is granted."""
-        return self._grant([topic] if topic in self._asked else [])
+        return self._grant([topic] if topic in self._requested else [])
 
     def refuse(self, rejection: Rejection) -> Refusal:
         """Note a rejection; return what follows from it."""

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.support.scripted_exchange import make_connection
+from tests.support.virtual_time import elapsed_s
 from trio_collector.events import DataType, Stream
 from trio_collector.exchanges.adapter import Adapter, Limits, Rate
 from trio_collector.feed.books.fetch import FETCH_S, BookFetcher
@@ -32,7 +33,7 @@ class Exchange:
         self._answers = iter(answers)
 
     async def get(self, url: str) -> HttpResponse:
-        self.asked.append((trio.current_time(), url))
+        self.asked.append((elapsed_s(), url))
         answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer

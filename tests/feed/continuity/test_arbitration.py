@@ -6,10 +6,12 @@ from tests.support.scripted_exchange import make_connection
 from trio_collector.events import ConnectionSequence, DataType, Event, Topic
 from trio_collector.feed.continuity.arbitration import (
     GRACE_S,
+    IDS,
     LATE_S,
     MARGIN_S,
     ArbiterSource,
     LineArbiter,
+    Verdict,
 )
 from trio_collector.feed.continuity.sequence import Gap, SequenceFinding
 from trio_collector.feed.decoder import FrameDecoder
@@ -47,7 +49,7 @@ class Session:
 
     def read(self, *frames: str) -> list[str]:
         """Return the frames that are kept after this read."""
-        rows = self._reader.read(7, [frame.encode() for frame in frames])
+        rows = self._reader.decode(7, [frame.encode() for frame in frames])
         self.findings += rows.findings
         return [frame.decode() for batch in rows.batches for frame in batch.frames]
 
@@ -102,6 +104,17 @@ def test_frames_that_are_cut_differently(exchange: FakeExchange) -> None:
     a.read()
     assert a.findings == b.findings == []
     assert b.read("span trade btc 4 5") == []
+
+
+def test_a_message_that_spans_a_gap_fills_it(exchange: FakeExchange) -> None:
+    """One that begins before what is missing and reaches beyond what was there leaves no gap."""
+    a, b = exchange.join(), exchange.join()
+    a.read("trade btc 1", "trade btc 5")
+    assert b.read("trade btc 1", "span trade btc 2 7") == ["span trade btc 2 7"]
+    exchange.now += GRACE_S
+    a.read()
+    b.read()
+    assert a.findings == b.findings == []
 
 
 def test_a_hole_that_nobody_fills(exchange: FakeExchange) -> None:
@@ -229,10 +242,10 @@ def test_a_gap_counts_where_it_leads(exchange: FakeExchange) -> None:
 def test_connection_counts_concern_what_it_leads(exchange: FakeExchange) -> None:
     """A frame that one connection lost is missing where nobody else brings it."""
     a, b = exchange.join(), exchange.join()
-    assert a.source.own([TRADE, BOOK]) == [BOOK]
-    assert b.source.own([TRADE, BOOK]) == []
+    assert a.source.owned([TRADE, BOOK]) == [BOOK]
+    assert b.source.owned([TRADE, BOOK]) == []
     a.source.leave()
-    assert b.source.own([TRADE, BOOK]) == [TRADE, BOOK]
+    assert b.source.owned([TRADE, BOOK]) == [TRADE, BOOK]
 
 
 def test_a_fresh_start_is_kept_from_everyone(exchange: FakeExchange) -> None:
@@ -263,3 +276,112 @@ def test_unparsed_rows_are_kept_from_everyone(exchange: FakeExchange) -> None:
     """What nobody can read cannot be known to be the same."""
     a, b = exchange.join(), exchange.join()
     assert a.read("?") == b.read("?") == ["?"]
+
+
+def test_each_connection_has_its_own_ids_where_they_are_not_alike(exchange: FakeExchange) -> None:
+    """What one connection has reached proves nothing about another."""
+    first, second = (exchange.arbiter.open_source(lambda: None) for _ in range(2))
+    books = DataType.ORDERBOOK
+    first.continuity_of(books).check(Event("btc", books, "1", None, 0, 1))
+    assert second.continuity_of(books).check(Event("btc", books, "5", None, 4, 5)) is None
+    assert (first.reached(BOOK), second.reached(BOOK)) == (1, 5)
+
+
+def test_a_reached_id_outlives_the_session_where_ids_are_alike(exchange: FakeExchange) -> None:
+    """A book that is fetched again may be no older than what any session has brought."""
+    a = exchange.join()
+    assert a.source.reached(TRADE) is None
+    a.read("trade btc 4")
+    a.source.leave()
+    assert exchange.join().source.reached(TRADE) == 4
+
+
+def test_a_connection_that_skips_a_number_lost_a_frame(exchange: FakeExchange) -> None:
+    """It is told as a gap of this connection."""
+    source = exchange.join().source
+    source.check_connection(ConnectionSequence(7))
+    assert source.check_connection(ConnectionSequence(9)) == Gap(8, 9, 1)
+
+
+def test_ids_of_an_earlier_handover_are_forgotten(exchange: FakeExchange) -> None:
+    """An exchange that begins its ids anew between two handovers loses nothing by it."""
+    a, b = exchange.join(), exchange.join()
+    a.read("trade btc 1")
+    b.source.leave()
+    c = exchange.join()
+    assert c.read("trade btc 1") == ["trade btc 1"]
+
+
+def test_a_third_session_knows_what_the_others_brought(exchange: FakeExchange) -> None:
+    """Copies are told from the first two sessions on, and the leader stays."""
+    a, b = exchange.join(), exchange.join()
+    a.read("trade btc 1")
+    a.source.leave()
+    exchange.join()
+    b.read("trade btc 2")
+    d = exchange.join()
+    assert d.read("trade btc 2", "orderbook btc 1") == []
+    assert b.read("orderbook btc 1") == ["orderbook btc 1"]
+
+
+def test_messages_without_an_id_are_kept_from_everyone(exchange: FakeExchange) -> None:
+    """Nothing tells that two of them are the same."""
+    event = Event("btc", DataType.TRADE, "", None)
+    for session in (exchange.join(), exchange.join()):
+        assert session.source.judge(event, 7) == (Verdict.KEEP, None)
+
+
+@pytest.mark.parametrize(("ids", "verdict"), [(2 * IDS, Verdict.DROP), (2 * IDS + 1, Verdict.KEEP)])
+def test_so_many_ids_are_remembered(exchange: FakeExchange, ids: int, verdict: Verdict) -> None:
+    """The oldest id of a topic is forgotten with the first behind twice IDS."""
+    a, b = exchange.join(), exchange.join()
+    events = [Event("btc", DataType.TRADE, str(number), None) for number in range(ids)]
+    assert {a.source.judge(event, 7)[0] for event in events} == {Verdict.KEEP}
+    assert b.source.judge(events[0], 7)[0] is verdict
+    assert b.source.judge(events[-IDS], 7)[0] is Verdict.DROP
+
+
+def test_a_leader_has_time_from_the_handover_on(exchange: FakeExchange) -> None:
+    """What comes within the margin of the other's start, the leader may have brought before."""
+    _, b = exchange.join(), exchange.join()
+    exchange.now += MARGIN_S / 2
+    assert b.read("orderbook btc 1") == []
+    exchange.now += LATE_S
+    assert b.read("orderbook btc 2") == []
+
+
+def test_a_new_leader_has_time_as_well(exchange: FakeExchange) -> None:
+    """Who has just begun to lead does not lose it to what comes a moment later."""
+    a, b = exchange.join(), exchange.join()
+    exchange.now += MARGIN_S + 1
+    b.read("orderbook btc 1")
+    exchange.now += LATE_S
+    assert b.read("orderbook btc 2") == ["orderbook btc 1", "orderbook btc 2"]
+    exchange.now += MARGIN_S / 2
+    assert a.read("orderbook btc 2") == []
+    exchange.now += LATE_S
+    assert a.read("orderbook btc 3") == []
+
+
+def test_who_leaves_gives_up_what_it_leads_alone() -> None:
+    """The topics of other leaders stay with these."""
+    exchange = FakeExchange(make_connection("orderbook btc", "orderbook eth"))
+    a, b, c = exchange.join(), exchange.join(), exchange.join()
+    exchange.now += MARGIN_S + 1
+    a.read("orderbook btc 1")
+    b.read("orderbook eth 1")
+    exchange.now += LATE_S
+    assert b.read("orderbook eth 2") == ["orderbook eth 1", "orderbook eth 2"]
+    assert c.source.leave() is False
+    assert a.read("orderbook eth 2") == []
+    assert b.read("orderbook eth 3") == ["orderbook eth 3"]
+
+
+def test_who_never_took_part_may_leave(exchange: FakeExchange) -> None:
+    """A session that ends before it is connected ends nothing of the others."""
+    stranger = exchange.arbiter.open_source(lambda: None)
+    assert stranger.leave() is True
+    a = exchange.join()
+    assert stranger.leave() is False
+    assert a.nudges == 0
+    assert a.source.leave() is True

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trio_collector.events import ConnectionSequence, DataType, Event
+from trio_collector.events import ConnectionSequence, DataType, Event, Topic
 from trio_collector.feed.continuity.sequence import Duplicate, Gap, SequenceChecker
 
 TRADE, BOOK = DataType.TRADE, DataType.ORDERBOOK
@@ -149,3 +149,38 @@ def test_a_connection_counts_its_frames(continuity: SequenceChecker) -> None:
     """A jump is a gap over the whole connection, a lower number is late or repeated."""
     found = [continuity.check_connection(ConnectionSequence(n)) for n in (0, 1, 4, 5, 3, 5, 6)]
     assert found == [None, None, Gap(2, 4, 2), None, Duplicate(5, 3), Duplicate(5, 5), None]
+
+
+def test_past_ids_up_to_the_first_leave_nothing_out(continuity: SequenceChecker) -> None:
+    """Past trades that end where the stream was first heard make it longer, and no gap."""
+    assert _check(continuity, (40, 50), (30, 40), (35, 38), (50, 51)) == [
+        None,
+        None,
+        Duplicate(50, 38),
+        None,
+    ]
+
+
+@pytest.mark.parametrize("past", [(10, 45), (10, 60)])
+def test_past_ids_with_steps_are_a_gap(continuity: SequenceChecker, past: Ids) -> None:
+    """Where ids leave numbers out, one from before the stream was heard proves a hole."""
+    assert _check(continuity, (40, 50), past, data_type=BOOK) == [None, Gap(50, 10, None)]
+
+
+def test_an_event_that_follows_nothing_starts_afresh(continuity: SequenceChecker) -> None:
+    """An id without the one before it is no proof; the next event has to follow it."""
+    assert _check(continuity, (4, 5), (None, 9), (9, 10), (11, 12)) == [
+        None,
+        None,
+        None,
+        Gap(10, 11, 1),
+    ]
+
+
+def test_it_tells_which_id_was_reached(continuity: SequenceChecker) -> None:
+    """That of the latest event of the topic, whatever a repetition ends with."""
+    trades = Topic("btc", TRADE)
+    assert continuity.reached(trades) is None
+    _check(continuity, (4, 5), (8, 9), (5, 6))
+    assert continuity.reached(trades) == 9
+    assert continuity.reached(Topic("btc", BOOK)) is None

@@ -35,7 +35,7 @@ def taught(*silences_s: float, start: float = 0.0) -> AdaptiveTimeout:
     timeout, now = AdaptiveTimeout(INITIAL_S), start
     for silence_s in silences_s:
         now += silence_s
-        timeout.heard(silence_s, now)
+        timeout.record_silence(silence_s, now)
     return timeout
 
 
@@ -64,8 +64,8 @@ def test_three_times_the_second_longest() -> None:
 def test_a_silence_that_data_ended_teaches_at_once() -> None:
     """The limit has grown before the next silence begins."""
     timeout = taught(*[1.0] * 1000)
-    timeout.heard(40.0, 1040)
-    timeout.heard(60.0, 1100)
+    timeout.record_silence(40.0, 1040)
+    timeout.record_silence(60.0, 1100)
     assert timeout.limit_s == 120
 
 
@@ -76,7 +76,7 @@ def test_what_is_long_ago_is_forgotten_but_for_this_hour_of_yesterday() -> None:
     for hour in range(32):
         for silence_s in quiet if hour == 2 else busy:
             now += silence_s
-            timeout.heard(silence_s, now)
+            timeout.record_silence(silence_s, now)
         limits.append(timeout.limit_s)
     assert [hour for hour, limit_s in enumerate(limits) if limit_s > FLOOR_S] == [
         *range(2, 8),
@@ -94,7 +94,7 @@ def test_each_verdict_doubles_the_limit() -> None:
     timeout, now, limits = AdaptiveTimeout(INITIAL_S), 0.0, []
     for _ in range(8):
         now += timeout.limit_s
-        timeout.missed(timeout.limit_s, now)
+        timeout.record_expiry(timeout.limit_s, now)
         limits.append(timeout.limit_s)
     assert limits == [180, 360, 720, 1440, 2880, MOST_CAUTION_S, MOST_CAUTION_S, MOST_CAUTION_S]
 
@@ -102,10 +102,10 @@ def test_each_verdict_doubles_the_limit() -> None:
 def test_a_restart_that_helped_is_forgotten() -> None:
     """When data flows again as before, the limit is what it was: the next death is found as fast."""
     timeout = taught(*[1.0] * 1000)
-    timeout.missed(FLOOR_S, 1010)
+    timeout.record_expiry(FLOOR_S, 1010)
     assert timeout.limit_s == 2 * FLOOR_S
     for second in range(1011, 1040):
-        timeout.heard(1.0, second)
+        timeout.record_silence(1.0, second)
     assert timeout.limit_s == FLOOR_S
 
 
@@ -115,10 +115,10 @@ def test_a_silence_over_restarts_counts_once_as_a_whole() -> None:
     for _outage in range(2):
         for _verdict in range(2):
             now += timeout.limit_s
-            timeout.missed(timeout.limit_s, now)
+            timeout.record_expiry(timeout.limit_s, now)
         for _ in range(600):
             now += 1
-            timeout.heard(1.0, now)
+            timeout.record_silence(1.0, now)
     assert timeout.limit_s == 3 * (FLOOR_S + 2 * FLOOR_S)
 
 
@@ -127,10 +127,10 @@ def test_late_data_was_not_brought_by_the_restart() -> None:
     late, prompt = taught(*[1.0] * 1000), taught(*[1.0] * 1000)
     for timeout, first_s in ((late, 8.0), (prompt, 0.5)):
         for now in (1010.0, 2010.0):
-            timeout.missed(FLOOR_S, now)
-            timeout.began(first_s, now + first_s)
+            timeout.record_expiry(FLOOR_S, now)
+            timeout.record_first_data(first_s, now + first_s)
             for second in range(600):
-                timeout.heard(1.0, now + first_s + second)
+                timeout.record_silence(1.0, now + first_s + second)
     assert prompt.limit_s == FLOOR_S
     assert late.limit_s == 3 * (FLOOR_S + 8)
 
@@ -151,9 +151,9 @@ def test_a_limit_that_is_set_stays() -> None:
     """Nothing is learned where the configuration says what counts."""
     timeout = FixedTimeout(5.0)
     for now in range(2000):
-        timeout.heard(1.0, now)
-    timeout.missed(5.0, 2005)
-    timeout.began(60.0, 2065)
+        timeout.record_silence(1.0, now)
+    timeout.record_expiry(5.0, 2005)
+    timeout.record_first_data(60.0, 2065)
     assert timeout.limit_s == timeout.first_limit_s == 5.0
 
 
@@ -228,7 +228,7 @@ def live(
         while (due := silence.next_deadline()) <= min(now, days * DAY_S):
             if to_come and to_come[0] <= due:
                 died_at = to_come.pop(0)
-            assert silence.judge(due)
+            assert silence.expire(due)
             if died_at < due:
                 life.found_after_s.append(due - died_at)
             else:
@@ -236,13 +236,13 @@ def live(
             died_at, opened = math.inf, due + 1
             silence = Staleness([BTC], {BTC: timeout}, opened)
             if opens_with_snapshot:
-                silence.heard(BTC, opened)
+                silence.record_data(BTC, opened)
         if now > days * DAY_S:
             break
         if to_come and to_come[0] <= now:
             died_at = to_come.pop(0)
         if opened <= now < died_at:
-            silence.heard(BTC, now)
+            silence.record_data(BTC, now)
     return life
 
 

@@ -22,7 +22,7 @@ def judge(seconds: float, counts_at: Callable[[float], Counts], step_s: float = 
         now += step_s
         for kind, messages in counts_at(now).items():
             mix.count(kind, messages)
-        shift = mix.judge(now)
+        shift = mix.close_window(now)
         if shift is not None:
             shifts.append(shift)
     return shifts
@@ -109,12 +109,12 @@ def test_small_windows_wait() -> None:
     """A window with too few messages goes on until it has enough."""
     mix = Mix(0)
     mix.count("trade", LEAST_MESSAGES - 1)
-    assert mix.judge(10 * WINDOW_S) is None
+    assert mix.close_window(10 * WINDOW_S) is None
     mix.count("trade", 1)
-    assert mix.judge(10 * WINDOW_S) == 0
+    assert mix.close_window(10 * WINDOW_S) == 0
     mix.count("trade", LEAST_MESSAGES)
-    assert mix.judge(11 * WINDOW_S - 1) is None
-    assert mix.judge(11 * WINDOW_S) == 0
+    assert mix.close_window(11 * WINDOW_S - 1) is None
+    assert mix.close_window(11 * WINDOW_S) == 0
 
 
 def test_chance_is_no_shift() -> None:
@@ -123,3 +123,39 @@ def test_chance_is_no_shift() -> None:
     absent = {"orderbook": 100}
     shifts = judge(2 * LEARNED_S, after(LEARNED_S, rare, absent), step_s=30)
     assert longest_alarm(shifts) == 0
+
+
+def shift_of(mix: Mix, now: float, **counts: int) -> float | None:
+    """Return the shift of a window that ends at `now` and held `counts`."""
+    for kind, messages in counts.items():
+        mix.count(kind, messages)
+    return mix.close_window(now)
+
+
+def test_a_new_kind_weighs_the_root_of_its_share() -> None:
+    """36 % of all are 0.6, less four standard errors of 10,000 messages: 0.02."""
+    mix = Mix(1000)
+    for window in range(1, WINDOWS_TO_LEARN + 1):
+        assert shift_of(mix, 1000 + window * WINDOW_S, orderbook=10_000) == 0
+    now = 1000 + (WINDOWS_TO_LEARN + 1) * WINDOW_S
+    assert shift_of(mix, now, orderbook=6400, odd=3600) == pytest.approx(0.58)
+
+
+def test_an_edge_that_is_not_reached_comes_back_by_half_in_a_week() -> None:
+    """Trades of 20 % were seen once, in the first window; then 5 %. A week later 12.5 % are usual."""
+    mix, now = Mix(1000), 1000 + WINDOW_S
+    shift_of(mix, now, orderbook=8000, trade=2000)
+    for _ in range(WINDOWS_TO_LEARN - 1 + round(7 * DAY_S / WINDOW_S)):
+        now += WINDOW_S
+        assert shift_of(mix, now, orderbook=9500, trade=500) == 0
+    usual = math.sqrt(0.3)  # 12.5 % with three times the odds
+    shift = shift_of(mix, now + WINDOW_S, orderbook=5000, trade=5000)
+    assert shift == pytest.approx(math.sqrt(0.5) - usual - 0.02, abs=1e-4)
+
+
+def test_each_window_counts_anew() -> None:
+    """What came in one window does not make the next one large enough."""
+    mix = Mix(1000)
+    assert shift_of(mix, 1000 + WINDOW_S, trade=LEAST_MESSAGES) == 0
+    assert shift_of(mix, 1000 + 2 * WINDOW_S, trade=LEAST_MESSAGES - 1) is None
+    assert shift_of(mix, 1000 + 2 * WINDOW_S, trade=1) == 0

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.support.virtual_time import elapsed_s
 from trio_collector.exchanges.adapter import Limits, Rate
 from trio_collector.feed.limits.exchange_limits import UNNAMED_BAN_S, ExchangeLimits
 
@@ -22,13 +23,13 @@ class Feeds:
 
     async def connect(self, name: str, lost_at: float, messages: int = 0) -> None:
         with trio.fail_after(10_000):  # whoever is forgotten would wait for ever
-            await self.exchange_limits.connect_turn(lost_at, messages)
-        self.went.append((trio.current_time(), name))
+            await self.exchange_limits.wait_to_connect(lost_at, messages)
+        self.went.append((elapsed_s(), name))
 
     async def ask(self, name: str, weight: int) -> None:
         with trio.fail_after(10_000):
-            await self.exchange_limits.rest_turn(weight)
-        self.went.append((trio.current_time(), name))
+            await self.exchange_limits.wait_to_fetch(weight)
+        self.went.append((elapsed_s(), name))
 
     @property
     def names(self) -> list[str]:
@@ -172,17 +173,17 @@ async def test_messages_of_all_connections(autojump_clock: MockClock) -> None:
     limits = Limits((), 100, requests_together=Rate(4, 10.0))
     feeds = Feeds(ExchangeLimits(limits))
     await feeds.connect("a", 0.0, 3)
-    await feeds.exchange_limits.message_turn()
-    assert trio.current_time() == 0
-    await feeds.exchange_limits.message_turn()
-    assert trio.current_time() == pytest.approx(11)
+    await feeds.exchange_limits.wait_to_send()
+    assert elapsed_s() == 0
+    await feeds.exchange_limits.wait_to_send()
+    assert elapsed_s() == pytest.approx(11)
 
 
 async def test_no_limit_is_no_wait(autojump_clock: MockClock) -> None:
     """Where the exchange names no limits, each turn comes at once."""
     exchange_limits = ExchangeLimits(Limits((), 100))
     for _ in range(100):
-        await exchange_limits.connect_turn(0.0, 5)
-        await exchange_limits.message_turn()
-        await exchange_limits.rest_turn(1000)
-    assert trio.current_time() == 0
+        await exchange_limits.wait_to_connect(0.0, 5)
+        await exchange_limits.wait_to_send()
+        await exchange_limits.wait_to_fetch(1000)
+    assert elapsed_s() == 0

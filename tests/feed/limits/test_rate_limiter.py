@@ -86,3 +86,28 @@ def test_no_slot_is_later_than_it_must_be(limits: tuple[Rate, ...], waits: list[
         reasons = {now, *slots[max(0, index - 1) : index]}
         reasons |= {slots[index - count] + per_s for count, per_s in limits if count <= index}
         assert slot == max(reasons)
+
+
+@pytest.mark.parametrize(("weight", "slot"), [(6, 5), (7, 6), (9, 6)])
+def test_as_much_as_needed_has_to_be_over(weight: int, slot: float) -> None:
+    """A heavy slot waits until enough of those before it lie behind, and not only the first."""
+    limiter = RateLimiter([Rate(10, 5)])
+    assert [limiter.reserve(now, 4) for now in (0, 1)] == [0, 0]
+    assert limiter.earliest(2, weight) == slot
+
+
+def test_a_slot_weighs_one() -> None:
+    """Where nothing else is said."""
+    limiter = RateLimiter([Rate(2, 10)])
+    limiter.reserve(0)
+    assert limiter.earliest(1) == 1
+    limiter.reserve(1)
+    assert limiter.earliest(2) == 10
+
+
+def test_slots_are_forgotten() -> None:
+    """Memory is bounded by what the window holds."""
+    limiter = RateLimiter([Rate(5, 1)])
+    for tick in range(1000):
+        limiter.reserve(tick * 0.3)
+    assert len(limiter._windows[0]._slots) <= 5

@@ -76,7 +76,7 @@ def test_a_timeout_that_is_set_is_not_learned() -> None:
     for connection in plan(own, common, streams_per_connection=2):
         for topic, timeout in connection.open_timeouts().items():
             for second in range(2000):
-                timeout.heard(1.0, second)
+                timeout.record_silence(1.0, second)
             limits[topic.symbol, topic.data_type] = timeout.limit_s
     assert limits == {
         ("krwbtc", DataType.ORDERBOOK): 300,

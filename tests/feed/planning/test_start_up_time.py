@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.support.scripted_exchange import make_connection
+from tests.support.virtual_time import elapsed_s
 from trio_collector.config.markets import Market
 from trio_collector.config.settings import WebsocketSection
 from trio_collector.events import FeedType
@@ -67,9 +68,9 @@ async def test_paper_and_life_agree(autojump_clock: MockClock) -> None:
     exchange_limits = ExchangeLimits(connections[0].adapter.limits)
     async with trio.open_nursery() as nursery:
         for _connection in connections:
-            nursery.start_soon(exchange_limits.connect_turn, 0.0)
+            nursery.start_soon(exchange_limits.wait_to_connect, 0.0)
     (startup,) = plan_startup(connections)
-    assert trio.current_time() == pytest.approx(startup.subscribed_after_s)
+    assert elapsed_s() == pytest.approx(startup.subscribed_after_s)
 
 
 def test_each_exchange_starts_on_its_own() -> None:

@@ -197,7 +197,7 @@ def test_empty_fragments_cost_nothing() -> None:
     splitter = _open(LIMIT)
     splitter.feed(server_frame(b"a", is_final=False))
     splitter.feed(server_frame(b"", 0, is_final=False) * 100_000)
-    assert len(splitter._held) == 1
+    assert len(splitter._fragments) == 1
     assert splitter.feed(server_frame(b"b", 0)) == ([b"ab"], b"")
 
 
@@ -219,3 +219,25 @@ def test_payloads_are_bytes_of_their_own() -> None:
     received[:] = bytes(len(received))
     assert type(payload) is bytes
     assert payload == b"abc"
+
+
+@pytest.mark.parametrize("opcode", [9, 10])
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_ping_does_not_count_towards_the_limit(kind: int, opcode: int) -> None:
+    """Between the fragments of a message near the limit, a control frame passes and no more."""
+    ping = server_frame(b"p" * 125, opcode)
+    first = server_frame(b"x" * 90, kind, is_final=False)
+    last = server_frame(b"y" * 10, 0)
+    splitter = _open(100)
+    assert splitter.feed(first + ping + last) == ([b"x" * 90 + b"y" * 10], ping)
+    assert not splitter.is_passing
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 255, 256, 382, 511, 32_894, 65_535, 65_536, 65_662])
+def test_messages_of_every_form_of_length(size: int) -> None:
+    """Both bytes of a length of two count, whatever they are."""
+    payload = bytes(range(128)) * (size // 128) + b"x" * (size % 128)
+    assert _open(LIMIT).feed(server_frame(payload) + server_frame(b"next")) == (
+        [payload, b"next"],
+        b"",
+    )

@@ -1,9 +1,9 @@
-"""Whole books by HTTP, for exchanges whose WebSocket brings changes alone.
+"""Whole books by HTTP, for exchanges whose WebSocket sends changes only.
 
-The answer is a row of the book's stream, as the exchange sent it. A reader joins it with the
-changes by the exchange's rule, which for Binance reads: leave out changes up to `lastUpdateId`, and
-go on with the first one that holds the id behind it. So an answer that is older than the changes we
-have is of no use, and is asked for again.
+The response is a row of the book's stream, as the exchange sent it. A reader joins it with the
+changes by the exchange's rule. Binance's is: skip the changes up to `lastUpdateId`, and go on with
+the first one that covers the next id. A response older than the changes that were received is
+therefore useless, and is requested again.
 https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md
 """
 
@@ -30,7 +30,7 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 
 
 class _Unfit(Exception):
-    """An answer that is not the book that is needed; `wait_s` is what the exchange asks for."""
+    """A response that cannot be used; `wait_s` is what the exchange asked to wait, 0 if nothing."""
 
     def __init__(self, text: str, wait_s: float = 0.0) -> None:
         super().__init__(text)
@@ -38,7 +38,7 @@ class _Unfit(Exception):
 
 
 class BookFetcher:
-    """Fetches books of one exchange; `get` asks for a URL, `now_us` is the wall clock."""
+    """Fetches books of one exchange; `get` fetches a URL, `now_us` is the wall clock."""
 
     def __init__(
         self,
@@ -46,38 +46,40 @@ class BookFetcher:
         limits: ExchangeLimits,
         get: Callable[[str], Awaitable[HttpResponse]],
         now_us: Callable[[], int],
-        dice: random.Random,
+        rng: random.Random,
     ) -> None:
         self._adapter = adapter
         self._limits = limits
         self._get = get
         self._now_us = now_us
-        self._dice = dice
+        self._rng = rng
 
     async def fetch(self, subscription: Subscription, reached: int | None) -> Batch:
         """Return the whole book of `subscription` as a row, no older than the id `reached`.
 
-        Tries until it has it, at the rate that the exchange allows. Cancelling leaves nothing
+        Tries until it succeeds, at the rate that the exchange allows. Cancelling leaves nothing
         behind.
         """
-        backoff = Backoff(FIRST_DELAY_S, LONGEST_DELAY_S, self._dice)
-        told = log.bind(exchange=self._adapter.name, symbol=subscription.symbol)
-        is_told = False
+        backoff = Backoff(FIRST_DELAY_S, LONGEST_DELAY_S, self._rng)
+        bound_log = log.bind(exchange=self._adapter.name, symbol=subscription.symbol)
+        is_logged = False
         while True:
             try:
                 return await self._fetch_once(subscription, reached)
             except (httpx.HTTPError, trio.TooSlowError, UnreadableFrame, _Unfit) as exc:
                 metrics.book_failures.labels(self._adapter.name).inc()
-                if not is_told:
-                    told.warning("whole book not fetched, will be tried again", error=_words(exc))
-                    is_told = True
+                if not is_logged:
+                    bound_log.warning(
+                        "whole book not fetched, will be tried again", error=_words(exc)
+                    )
+                    is_logged = True
                 wait_s = exc.wait_s if isinstance(exc, _Unfit) else 0.0
                 await trio.sleep(backoff.next_delay(wait_s))
 
     async def _fetch_once(self, subscription: Subscription, reached: int | None) -> Batch:
         request = self._adapter.snapshot_request(subscription.symbol)
-        assert request is not None, "the exchange sends whole books by itself"
-        await self._limits.rest_turn(request.weight)
+        assert request is not None, "this exchange sends whole books over its WebSocket"
+        await self._limits.wait_to_fetch(request.weight)
         with trio.fail_after(FETCH_S):
             response = await self._get(request.url)
         at_us = self._now_us()
@@ -91,7 +93,7 @@ class BookFetcher:
         return row
 
     def _refusal(self, response: HttpResponse, url: str, at_us: int) -> "_Unfit":
-        """Return what a refusal means; a ban holds for everybody."""
+        """Return what a refused request means; a ban applies to all feeds."""
         wait_s = parse_retry_after(response.retry_after, at_us / 1e6)
         if response.status in BANNED:
             self._limits.ban(wait_s)

@@ -1,4 +1,4 @@
-"""Who wants to know that a segment of a stream has begun: the writer tells, the feed listens."""
+"""The starts of segments: the writer announces them, the feeds listen."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ class SegmentStarts:
         self._listeners: dict[Stream, Callable[[int], None]] = {}
 
     def listen(self, stream: Stream, listener: Callable[[int], None]) -> None:
-        """Let `listener` be told when the first row of each new segment of `stream` came.
+        """Call `listener` for each new segment of `stream`, with the time of its first row.
 
-        That is in microseconds since the Unix epoch.
+        The time is in microseconds since the Unix epoch.
         """
         self._listeners[stream] = listener
 
     def tell(self, stream: Stream, first_us: int) -> None:
-        """A segment of `stream` has begun with a row that came at `first_us`."""
+        """Announce a segment of `stream` whose first row came at `first_us`."""
         listener = self._listeners.get(stream)
         if listener is not None:
             listener(first_us)

@@ -154,14 +154,15 @@ class LineArbiter:
         finding = self.continuity.check(event)
         if isinstance(finding, Gap):
             self._pending.add(PendingGap(topic, finding, at_us, self.now()))
-        elif isinstance(finding, Duplicate):
-            # Kept even if it fills nothing: a row too many harms less than one too few.
+        else:
+            # A duplicate is kept even if it fills nothing: a row too many harms less than one too
+            # few. A message that spans a gap and reaches beyond it fills it, too.
             self._pending.fill(topic, event)
         return Verdict.KEEP
 
     def take_gaps(self) -> list[PendingGap]:
         """Return the gaps that nobody is going to fill any more."""
-        return self._pending.take(self.now() - GRACE_S if self.is_shared else math.inf)
+        return self._pending.expire(self.now() - GRACE_S if self.is_shared else math.inf)
 
 
 class ArbiterSource:
@@ -193,7 +194,7 @@ class ArbiterSource:
         self._held.clear()
         return self._arbiter.leave(self)
 
-    def own(self, topics: Iterable[Topic]) -> list[Topic]:
+    def owned(self, topics: Iterable[Topic]) -> list[Topic]:
         """Return those of `topics` that are missing what this source misses."""
         if not self.is_shared:
             return list(topics)

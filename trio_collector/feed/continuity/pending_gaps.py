@@ -52,8 +52,8 @@ class PendingGaps:
             if start < end
         ]
 
-    def take(self, until: float) -> list[PendingGap]:
+    def expire(self, until: float) -> list[PendingGap]:
         """Return the holes that were found at `until` or before; they are no longer waited for."""
-        ripe = [gap for gap in self._open if gap.since <= until]
+        expired = [gap for gap in self._open if gap.since <= until]
         self._open = [gap for gap in self._open if gap.since > until]
-        return ripe
+        return expired

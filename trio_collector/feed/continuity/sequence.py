@@ -88,7 +88,7 @@ class SequenceChecker:
         stream = (event.symbol, event.data_type)
         covered = self._streams.get(stream)
         if covered is not None and event.previous_id == covered.last_id <= event.last_id:
-            covered.last_id = event.last_id  # as nearly always; `_judge` says the same, slower
+            covered.last_id = event.last_id  # as nearly always; `_advance` says the same, slower
             return None
         if event.is_reset or event.previous_id is None:
             self._streams[stream] = _Covered(event.last_id, event.last_id)
@@ -98,7 +98,7 @@ class SequenceChecker:
             self._streams[stream] = came
             return None
         is_contiguous = event.data_type in self._contiguous_ids
-        self._streams[stream], found = _judge(covered, came, is_contiguous=is_contiguous)
+        self._streams[stream], found = _advance(covered, came, is_contiguous=is_contiguous)
         return found
 
     def check_connection(self, sequence: ConnectionSequence) -> Gap | Duplicate | None:
@@ -112,7 +112,7 @@ class SequenceChecker:
         return Gap(due, number, number - due)
 
 
-def _judge(
+def _advance(
     covered: _Covered, came: _Covered, *, is_contiguous: bool
 ) -> tuple[_Covered, Gap | Duplicate | None]:
     """Return what is covered once `came` did, and what that proves."""

@@ -115,7 +115,7 @@ class AdaptiveTimeout:
         """How long a session may be without any data of the topic."""
         return max(self.limit_s, FIRST_DATA_S)
 
-    def heard(self, silence_s: float, now: float) -> None:
+    def record_silence(self, silence_s: float, now: float) -> None:
         """Data ended a silence of `silence_s`, which data of the same session had begun."""
         self._silences += 1
         self._listened_s += silence_s
@@ -124,7 +124,7 @@ class AdaptiveTimeout:
         if now >= self._review_at:
             self._review(now)
 
-    def began(self, silence_s: float, now: float) -> None:
+    def record_first_data(self, silence_s: float, now: float) -> None:
         """The first data of a session came `silence_s` after it was asked for."""
         patience_s = self._mute_limit_s / 2 if self._mutes == 1 else 0.0
         if self._mutes and silence_s >= max(patience_s, LATE_S):
@@ -133,7 +133,7 @@ class AdaptiveTimeout:
             self._close_mute()
             self._review(now)
 
-    def missed(self, silence_s: float, now: float) -> None:
+    def record_expiry(self, silence_s: float, now: float) -> None:
         """A silence was judged too long, after `silence_s`; it may go on."""
         if self._mutes and not self._flows():
             self._mutes += 1
@@ -217,11 +217,11 @@ class FixedTimeout(AdaptiveTimeout):
         """How long a session may be without any data of the topic."""
         return self.limit_s
 
-    def heard(self, silence_s: float, now: float) -> None:
+    def record_silence(self, silence_s: float, now: float) -> None:
         """Learn nothing."""
 
-    def began(self, silence_s: float, now: float) -> None:
+    def record_first_data(self, silence_s: float, now: float) -> None:
         """Learn nothing."""
 
-    def missed(self, silence_s: float, now: float) -> None:
+    def record_expiry(self, silence_s: float, now: float) -> None:
         """Learn nothing."""

@@ -43,7 +43,7 @@ class _Range:
     def widen(self, share: float) -> None:
         self.low, self.high = min(self.low, share), max(self.high, share)
 
-    def follow(self, share: float) -> None:
+    def approach(self, share: float) -> None:
         """Take note of a share; slowly."""
         self.low += (share - self.low) * (ADOPTED if share < self.low else FORGOTTEN)
         self.high += (share - self.high) * (ADOPTED if share > self.high else FORGOTTEN)
@@ -75,7 +75,7 @@ class Mix:
         self._counts[kind] = self._counts.get(kind, 0) + messages
         self._messages += messages
 
-    def judge(self, now: float) -> float | None:
+    def close_window(self, now: float) -> float | None:
         """Return the shift of the window that ends now, from 0 to 1; None while none ends."""
         if now < self._since + WINDOW_S or self._messages < LEAST_MESSAGES:
             return None
@@ -101,5 +101,5 @@ class Mix:
             elif self._windows < WINDOWS_TO_LEARN:
                 self._range(kind).widen(share)
             else:
-                self._range(kind).follow(share)
+                self._range(kind).approach(share)
         self._windows += 1

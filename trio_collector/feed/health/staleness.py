@@ -52,7 +52,7 @@ class Staleness:
         for timer in self._timers.values():
             timer.latest = now
 
-    def asked(self, topic: Topic, now: float) -> None:
+    def record_request(self, topic: Topic, now: float) -> None:
         """Count the silence of `topic` from `now` on, when it is asked for.
 
         If it was stale, it is being asked for again: what comes next opens it, and is no sign that
@@ -63,15 +63,15 @@ class Staleness:
             timer.has_begun = False
             timer.latest = now
 
-    def heard(self, topic: Topic, now: float) -> None:
+    def record_data(self, topic: Topic, now: float) -> None:
         """Note data of `topic`."""
         timer = self._timers.get(topic)
         if timer is None:
             return
         if timer.has_begun:
-            timer.timeout.heard(now - timer.latest, now)
+            timer.timeout.record_silence(now - timer.latest, now)
         else:
-            timer.timeout.began(now - timer.latest, now)
+            timer.timeout.record_first_data(now - timer.latest, now)
             timer.has_begun = True
         timer.latest = now
         timer.is_stale = False
@@ -80,17 +80,17 @@ class Staleness:
         """Stop watching `topic`: the exchange refused it."""
         self._timers.pop(topic, None)
 
-    def judge(self, now: float) -> list[StaleTopic]:
+    def expire(self, now: float) -> list[StaleTopic]:
         """Return the topics whose silence has become too long since the last call."""
         found = []
         for topic, timer in self._timers.items():
             if not timer.is_stale and now >= self._deadline(timer):
                 timer.is_stale = True
                 found.append(StaleTopic(topic, timer.limit_s, timer.has_begun))
-                timer.timeout.missed(now - timer.latest, now)
+                timer.timeout.record_expiry(now - timer.latest, now)
         return found
 
-    def is_total(self) -> bool:
+    def are_all_stale(self) -> bool:
         """Whether no topic that is watched has had data in time."""
         return all(timer.is_stale for timer in self._timers.values())
 

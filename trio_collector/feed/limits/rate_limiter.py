@@ -1,12 +1,11 @@
 """How long to wait so that no limit of the kind "N within T seconds" is broken.
 
-What was booked within the latest `per_s` is remembered for each rate, and a new slot lies no
-earlier than `per_s` after those that it has no room beside. Any `per_s` seconds then hold at most
-`times`, wherever one starts to measure. No slot lies before an earlier one: whoever books first
-goes first.
+A sliding window: the slots booked within the latest `per_s` are remembered for each rate, and a new
+slot lies at least `per_s` after those that leave no room for it. Any `per_s` seconds then hold at
+most `times`, wherever they start. Slots are in the order of booking.
 
-A slot has a weight where the exchange counts so, which is 1 otherwise. One that is heavier than all
-of a rate has it for itself.
+A slot has a weight, 1 unless the exchange counts otherwise. A slot heavier than a whole rate counts
+as all of it.
 """
 
 import math
@@ -24,7 +23,7 @@ class RateLimiter:
         self._latest = -math.inf
 
     def earliest(self, now: float, weight: int = 1) -> float:
-        """Return when the next slot would be, if it were booked now."""
+        """Return when the next slot would be if it were booked now."""
         if not self._windows:
             return now
         return max(now, self._latest, *(window.room_at(weight) for window in self._windows))
@@ -42,7 +41,7 @@ class RateLimiter:
 
 
 class _Window:
-    """What was booked under one rate, as far as it matters to what comes."""
+    """The slots booked under one rate that later ones still have to keep away from."""
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
@@ -50,7 +49,7 @@ class _Window:
         self._weight = 0  # of all of them
 
     def room_at(self, weight: int) -> float:
-        """Return when there is room for `weight`; not before what is booked, if that is later."""
+        """Return when the window has room for `weight`, looking at this rate only."""
         excess = self._weight + min(weight, self._rate.times) - self._rate.times
         for slot, booked in self._slots:
             if excess <= 0:
@@ -61,7 +60,7 @@ class _Window:
         return 0.0
 
     def book(self, slot: float, weight: int) -> None:
-        """Note a slot; forget those that it lies far enough behind."""
+        """Add a slot; drop those that are `per_s` or more before it."""
         while self._slots and self._slots[0][0] + self._rate.per_s <= slot:
             self._weight -= self._slots.popleft()[1]
         weight = min(weight, self._rate.times)

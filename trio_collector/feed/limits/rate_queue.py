@@ -1,19 +1,19 @@
-"""Who may go next, and when: the order of those who wait for an exchange's limit.
+"""Who goes next, and when: the queue of those who wait for an exchange's limit.
 
-Whoever lost its connection first goes first; of equals, who asked first. A slot is booked when it
-is taken and not before, so that one who leaves the queue takes nothing along.
+The one that lost its connection first goes first; of equals, the one that entered first. A slot is
+booked when it is granted and not before, so that leaving the queue uses nothing.
 
-`pace` makes of an exchange's limits the rates that are kept:
+`smooth` turns an exchange's limits into the rates that are kept:
 
-* a tenth slower, because what leaves here evenly does not arrive evenly: requests that the network
-  delays meet those behind them;
-* evenly where a limit is one of seconds: 3 a second are one every 0.37 s;
-* ten a second at most where it is one of minutes (Binance: 300 in 5 minutes). To spread these
-  evenly, too, would make 100 connections wait for 110 s instead of 10, and all that is won is room
-  for a reconnect while the first 300 are not 5 minutes old.
+* a tenth slower, because what leaves here evenly does not arrive evenly: the network delays some
+  requests until those behind have caught up;
+* evenly where the limit covers a few seconds: 3 a second become one every 0.37 s;
+* at most ten a second where it covers minutes (Binance: 300 in 5 minutes). Spreading these evenly
+  would make 100 connections wait for 110 s instead of 10, and would gain only room for a reconnect
+  until the first of the 300 are 5 minutes old.
 
-Each process counts for itself. What an earlier one has used, or another on the same address uses,
-is not known here.
+Each process counts its own use. What an earlier one, or another on the same address, has used is
+not known here.
 """
 
 import bisect
@@ -34,17 +34,18 @@ def slacken(rates: Iterable[Rate]) -> list[Rate]:
     return [Rate(rate.times, rate.per_s * SLACK) for rate in rates]
 
 
-def pace(rates: Iterable[Rate]) -> list[Rate]:
-    """Return the rates to keep so that `rates` are never broken, nor spent in one burst."""
-    rates = slacken(rates)
+def smooth(rates: Iterable[Rate]) -> list[Rate]:
+    """Return the rates to keep so that `rates` are neither broken nor used up in one burst."""
+    rates = list(rates)
     if not rates:
         return []
-    short = [rate.per_s / rate.times for rate in rates if rate.per_s <= EVENLY_S]
-    return [Rate(1, max([1 / MOST_A_SECOND, *short])), *rates]
+    short = slacken(rate for rate in rates if rate.per_s <= EVENLY_S)
+    evenly_s = max([1 / MOST_A_SECOND, *(rate.per_s / rate.times for rate in short)])
+    return [Rate(1, evenly_s), *slacken(rates)]
 
 
 def open_shared_limiter(limits: Limits) -> RateLimiter:
-    """Return a throttle of the messages on all connections together."""
+    """Return the limiter of the messages on all connections together."""
     return RateLimiter(slacken([limits.requests_together] if limits.requests_together else []))
 
 
@@ -54,44 +55,44 @@ class Ticket(NamedTuple):
     lost_at: float
     number: int
     weight: int  # under the rates of this queue
-    shared: int  # under what it shares with others
+    shared: int  # under the limiter that is shared with other queues
 
 
 class RateQueue:
     """The queue under `rates`; `now` is any clock in seconds that never goes back.
 
-    `shared` is a throttle that other queues use, too.
+    `shared` is a limiter that other queues use, too.
     """
 
     def __init__(self, rates: Iterable[Rate] = (), shared: RateLimiter | None = None) -> None:
-        self._limiter = RateLimiter(pace(rates))
+        self._limiter = RateLimiter(smooth(rates))
         self._shared = shared or RateLimiter([])
         self._queue: list[Ticket] = []
-        self._asked = 0
+        self._entered = 0
         self._closed_until = -math.inf
 
-    def ask(self, lost_at: float = 0.0, weight: int = 1, shared: int = 0) -> Ticket:
-        """Enter the queue."""
-        self._asked += 1
-        ticket = Ticket(lost_at, self._asked, weight, shared)
+    def enter(self, lost_at: float = 0.0, weight: int = 1, shared: int = 0) -> Ticket:
+        """Enter the queue; return the ticket to grant or to leave with."""
+        self._entered += 1
+        ticket = Ticket(lost_at, self._entered, weight, shared)
         bisect.insort(self._queue, ticket)
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up a turn that was not taken."""
+        """Leave the queue with a ticket that was not granted."""
         del self._queue[bisect.bisect_left(self._queue, ticket)]
 
     def close(self, until: float) -> None:
-        """Let nobody go before `until`."""
+        """Grant nothing before `until`."""
         self._closed_until = max(self._closed_until, until)
 
     @property
     def first(self) -> Ticket | None:
-        """Who goes next."""
+        """The ticket that goes next; None if nobody waits."""
         return self._queue[0] if self._queue else None
 
     def due(self, ticket: Ticket, now: float) -> float:
-        """Return when `ticket` may be taken, as it looks now; inf while others go first."""
+        """Return when `ticket` may be granted, as it looks now; inf while others go first."""
         if ticket != self.first:
             return math.inf
         return max(
@@ -100,8 +101,8 @@ class RateQueue:
             self._closed_until,
         )
 
-    def take(self, ticket: Ticket, now: float) -> bool:
-        """Take `ticket` and leave the queue, if its time has come; return whether it has."""
+    def grant(self, ticket: Ticket, now: float) -> bool:
+        """Book a slot for `ticket` and take it out of the queue if it is due; return whether it was."""
         if self.due(ticket, now) > now:
             return False
         self._limiter.reserve(now, ticket.weight)

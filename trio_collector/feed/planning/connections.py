@@ -4,9 +4,9 @@ One connection for each market and feed type, so that they fail apart; or, with
 `streams_per_connection`, up to that many of one `[[markets]]` section together, within what the
 exchange allows on a connection.
 
-No stream may be fed twice, for its rows would be in the archive twice. The configuration has seen
-to that as far as spelling goes; only the adapter knows of symbols that are one market, such as
-Coinbase's BTC-USD and BTC-USDC.
+No stream may be fed twice, because its rows would be in the archive twice. The configuration has
+rejected symbols that are spelled alike; only the adapter knows which other symbols are one market,
+such as Coinbase's BTC-USD and BTC-USDC.
 """
 
 import itertools
@@ -33,17 +33,17 @@ class ConnectionPlan(msgspec.Struct, frozen=True):
     adapter: Adapter
     subscriptions: tuple[Subscription, ...]
     data_timeout_s: float
-    lines: int = 1  # so many sessions carry it side by side
-    learns_timeout: bool = False  # `data_timeout_s` is where learning begins, else what counts
+    lines: int = 1  # how many sessions carry it side by side
+    learns_timeout: bool = False  # `data_timeout_s` is then where learning begins
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each leg is called; the first one as the connection."""
+        """The name of each line; the first has that of the connection."""
         return (self.name, *(f"{self.name} #{line}" for line in range(2, self.lines + 1)))
 
     @property
     def topics(self) -> dict[Topic, Subscription]:
-        """What is asked for on this connection, by the name that acks and events carry."""
+        """The subscriptions of this connection, by the topic that acks and events carry."""
         return {topic_of(self.adapter, each): each for each in self.subscriptions}
 
     @property
@@ -51,7 +51,7 @@ class ConnectionPlan(msgspec.Struct, frozen=True):
         return [Stream(self.adapter.name, *topic) for topic in self.topics]
 
     def open_timeouts(self) -> dict[Topic, AdaptiveTimeout]:
-        """Return how long each topic may be silent, as far as is known before the first data."""
+        """Return a new timeout for each topic."""
         timeout = AdaptiveTimeout if self.learns_timeout else FixedTimeout
         return {topic: timeout(self.data_timeout_s) for topic in self.topics}
 

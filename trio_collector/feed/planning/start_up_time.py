@@ -1,8 +1,8 @@
 """How long it takes until everything is subscribed, by the exchanges' limits alone.
 
-The same queue that the feeds wait in (`queue`) is run through on paper: everyone asks at second 0,
-and after its turn each sends its requests at the rate that the exchange allows. The network comes
-on top: a second or so, once, for connections do not wait for each other's handshakes.
+A dry run of the queue that the feeds wait in (`limits.rate_queue`): every session enters at second
+0, and once granted it sends its requests at the rate that the exchange allows. The network adds a
+second or so, once, because connections do not wait for each other's handshakes.
 """
 
 import itertools
@@ -19,14 +19,14 @@ from trio_collector.feed.limits.rate_limiter import RateLimiter
 from trio_collector.feed.limits.rate_queue import RateQueue, open_shared_limiter
 from trio_collector.feed.planning.connections import ConnectionPlan
 
-# From here on it is worth a word that it could be faster.
+# A start slower than this is worth a hint.
 SLOW_S = 60.0
-# So many streams share a connection without trouble on each of the five; a few allow fewer.
+# This many streams share a connection without trouble on each of the five; a few allow fewer.
 MANY_STREAMS = 100
 
 
 class Startup(NamedTuple):
-    """The start of one exchange; `subscribed_after_s` is when its last stream is asked for."""
+    """The start of one exchange; `subscribed_after_s` is when its last stream is requested."""
 
     exchange: str
     connections: int
@@ -50,23 +50,23 @@ def _plan_exchange(connections: Sequence[ConnectionPlan]) -> Startup:
     adapter = connections[0].adapter
     sessions = [each for each in connections for _line in range(each.lines)]
     queue = RateQueue(adapter.limits.connects, open_shared_limiter(adapter.limits))
-    tickets = {queue.ask(shared=_messages(session)): session for session in sessions}
+    tickets = {queue.enter(shared=_messages(session)): session for session in sessions}
     now = done = 0.0
     while queue.first is not None:
         ticket = queue.first
         now = queue.due(ticket, now)
-        queue.take(ticket, now)
-        done = max(done, now + _asking_s(tickets[ticket]))
+        queue.grant(ticket, now)
+        done = max(done, now + _requests_s(tickets[ticket]))
     subscriptions = sum(len(each.subscriptions) for each in sessions)
     return Startup(adapter.name, len(sessions), subscriptions, done)
 
 
 def _messages(connection: ConnectionPlan) -> int:
-    """Return how many messages ask for everything on a connection."""
+    """Return how many messages subscribe everything on a connection."""
     return len(connection.adapter.build_subscribe_messages(connection.subscriptions))
 
 
-def _asking_s(connection: ConnectionPlan) -> float:
+def _requests_s(connection: ConnectionPlan) -> float:
     """Return how long it takes to send them."""
     rate = connection.adapter.limits.requests
     limiter = RateLimiter([rate] if rate else [])
@@ -77,7 +77,7 @@ def _asking_s(connection: ConnectionPlan) -> float:
 
 
 def startup_hints(connections: Iterable[ConnectionPlan]) -> list[str]:
-    """Return what would make slow starts faster, in words."""
+    """Return advice for each exchange whose start is slow and could be faster."""
     hints = []
     for group in _by_exchange(connections):
         slow = _plan_exchange(group)
@@ -105,7 +105,7 @@ def _regroup(connections: Sequence[ConnectionPlan], size: int) -> list[Connectio
 
 
 def room_problems(connections: Iterable[ConnectionPlan]) -> list[Problem]:
-    """Return a problem for each URL that is asked for more connections than it allows at a time."""
+    """Return a problem for each URL that would get more connections than it allows at a time."""
     urls: dict[str, Adapter] = {}
     open_to: Counter[str] = Counter()
     streams_to: Counter[str] = Counter()
@@ -134,7 +134,7 @@ def _no_room(adapter: Adapter, url: str, connections: int, streams: int) -> Prob
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration as people write it."""
     whole = math.ceil(seconds)
     if whole < 1:
         return "at once"

@@ -1,6 +1,6 @@
-"""From a URL to a connected stream: name, TCP, TLS, and what went wrong there in words.
+"""From a URL to a connected stream: name, TCP, TLS, and a readable text for what went wrong.
 
-trio-websocket would do this as well, but tells of a bad certificate as of a time-out.
+trio-websocket can connect as well, but reports a bad certificate as a time-out.
 """
 
 import ssl
@@ -22,14 +22,14 @@ DEFAULT_PORTS = {"ws": 80, "wss": 443}
 async def connect_stream(url: str, ssl_context: ssl.SSLContext) -> trio.abc.Stream:
     """Connect to the host of `url`, with TLS for wss; the deadline is the caller's.
 
-    Raises SessionEnded: `connect_failed` or `tls_error`, in words. Cancelling closes what was open.
+    Raises SessionEnded: `connect_failed` or `tls_error`. Cancelling closes what was open.
     """
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
     stream = await _connect_tcp(host, parts.port or DEFAULT_PORTS[parts.scheme])
     if parts.scheme == "ws":
         return stream
-    # Exchanges close without TLS's farewell, as HTTPS servers do.
+    # Exchanges close without TLS's close_notify, as HTTPS servers do.
     tls = trio.SSLStream(stream, ssl_context, server_hostname=host, https_compatible=True)
     try:
         await tls.do_handshake()
@@ -56,7 +56,7 @@ async def _connect_tcp(host: str, port: int) -> trio.SocketStream:
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    """Yield what went wrong at each address that was tried."""
+    """Yield the error of each address that was tried."""
     group = exc.__cause__
     if isinstance(group, BaseExceptionGroup):
         yield from group.exceptions

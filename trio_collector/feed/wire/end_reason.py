@@ -1,4 +1,4 @@
-"""Why sessions end: the fixed list of reasons, and what a refused handshake means in words.
+"""Why sessions end: the fixed list of reasons, and the text for a refused handshake.
 
 Every end reaches the log, a metric and the ledger under one of these names.
 """
@@ -17,19 +17,19 @@ class EndReason(enum.StrEnum):
     TLS_ERROR = "tls_error"  # the certificate's problem is in the detail
     REJECTED_HANDSHAKE = "rejected_handshake"  # an HTTP status instead of a WebSocket
     SUBSCRIBE_FAILED = "subscribe_failed"  # everything refused, or not answered in time
-    CLOSE_FRAME = "close_frame"  # the exchange said goodbye; its code is kept
-    STREAM_ENDED = "stream_ended"  # the connection broke without a goodbye
+    CLOSE_FRAME = "close_frame"  # the exchange closed it; its code is kept
+    STREAM_ENDED = "stream_ended"  # the connection broke without a close frame
     PROTOCOL_ERROR = "protocol_error"  # not WebSocket, or a message over the limit
     DEAD_TIMEOUT = "dead_timeout"  # no byte at all for message_timeout_secs
     DATA_TIMEOUT = "data_timeout"  # bytes, but no data on any topic
     PING_FAILED = "ping_failed"  # a keepalive message was not answered or could not be sent
     BREAKER = "breaker"  # too many unreadable frames
-    HANDOVER = "handover"  # left on purpose before the exchange's own end
+    HANDOVER = "handover"  # left on purpose, a successor has taken over
     STOPPED = "stopped"  # the collector was asked to stop
-    BUG = "bug"  # an error that nobody planned; the log has its traceback
+    BUG = "bug"  # an unforeseen error; the log has its traceback
 
 
-# HTTP statuses that concern whoever connects from this address, not one connection.
+# HTTP statuses that concern every connection from this address.
 BANNED = frozenset({418, 429})
 
 # Codes that the WebSocket library reports for what our side found wrong in the peer's bytes.
@@ -46,7 +46,7 @@ def connection_closed(code: int, words: str | None) -> SessionEnded:
     return SessionEnded(reason, f"{code} {words or ''}".rstrip(), code=code)
 
 
-# Statuses whose cause is known; the rest is told by number.
+# Statuses whose cause is known; others are reported by number.
 _MEANING = {
     301: "moved; set base_url to the new address",
     302: "moved; set base_url to the new address",
@@ -83,13 +83,13 @@ def rejected_handshake(
     )
 
 
-# Binance bans an address for up to 3 days. A longer wait is a mistake, or meant to do harm.
+# Binance bans an address for up to 3 days. A longer wait is a mistake, or malicious.
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
 LONGEST_RETRY_AFTER_S = 3 * 86_400.0
 
 
 def parse_retry_after(value: bytes, now_s: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for; None if it asks for nothing sane.
+    """Return the seconds that a Retry-After header asks for; None if it makes no sense.
 
     Both forms of RFC 9110 section 10.2.3 are read: seconds, and a date (`now_s` is Unix time).
     """

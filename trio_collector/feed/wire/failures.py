@@ -1,7 +1,7 @@
-"""What the exceptions of a session mean: each is the end of it, under one of the fixed reasons.
+"""From the exception that ended a session to one of the fixed reasons.
 
-A peer that does not speak WebSocket makes h11 and wsproto raise. trio-websocket lets some of that
-out of its own task, where it arrives in a group, beside what was cancelled with it.
+A peer that does not speak WebSocket makes h11 and wsproto raise. trio-websocket lets some of these
+errors out of its own task; they arrive in a group, beside what was cancelled with them.
 """
 
 import h11
@@ -28,10 +28,10 @@ def closed_session(exc: trio_websocket.ConnectionClosed) -> SessionEnded:
 
 
 def end_of(exc: Exception, *, now_s: float, fallback_url: str | None) -> SessionEnded:
-    """Return the end that `exc`, which left a session's task, means; `bug` where it is unforeseen.
+    """Return the end that `exc`, which left a session's task, means; `bug` if it is unforeseen.
 
-    Of several, a bug is told before anything else, and last what a broken connection looks like
-    to whoever still reads from it. `now_s` is Unix time.
+    Of several a bug comes first. Last come `protocol_error` and `stream_ended`, which a task that
+    reads from a broken connection also reports. `now_s` is Unix time.
     """
     return min((_ending_of_one(cause, now_s, fallback_url) for cause in leaves_of(exc)), key=_rank)
 

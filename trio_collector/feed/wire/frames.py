@@ -1,7 +1,7 @@
 """Complete data messages, cut out of the bytes of a WebSocket connection in one pass.
 
 A `FrameSplitter` stands between the socket and trio-websocket. It keeps whole data messages for
-the collector, as bytes, and leaves to trio-websocket what that is good at::
+the collector, as bytes, and leaves everything else to trio-websocket::
 
     received bytes ──┬── the HTTP response of the handshake ──▶ control
                      ├── pings and pongs, byte for byte ──────▶ control
@@ -11,20 +11,20 @@ the collector, as bytes, and leaves to trio-websocket what that is good at::
 
 Irregular is what wsproto refuses: reserved bits and opcodes, masked frames, lengths not encoded
 the shortest way, broken control frames, continuations out of place, text that is not UTF-8; and a
-message over the limit. The splitter does not judge it. It hands the very bytes on, so that wsproto
-in trio-websocket finds the fault and closes with its own code (1002, 1007, 1009).
+message over the limit. The splitter does not report it. It passes the bytes on unchanged, so that
+wsproto in trio-websocket finds the fault and closes with its own code (1002, 1007, 1009).
 
-What wsproto has to have seen for that:
+For that wsproto has to see:
 
-* Between messages nothing: whole data frames leave no state behind.
-* Within a fragmented message its start. The fragments held back are handed over first, as one.
+* Between messages, nothing more: whole data frames leave no state behind.
+* Within a fragmented message, its start. The fragments held back are passed on first, as one frame.
 * For a message over the limit, its size. trio-websocket counts the characters of text and the
-  bytes of binary, so that the message is handed over as binary, piece by piece as it comes.
+  bytes of binary, so the message is passed on as binary, piece by piece as it comes.
 
 Cost: each byte is copied a fixed number of times however the bytes are cut, because the start of
-an unfinished frame waits in a bytearray until it is known to be whole; its header is looked at
-three times at the most. Memory: one message and one read. The road not taken is slicing through a
-memoryview: measured, it is slower at every size met here, as a row needs bytes of its own anyway.
+an unfinished frame waits in a bytearray until the frame is whole; its header is parsed three times
+at most. Memory: one message and one read. Slicing through a memoryview is not faster: measured, it
+is slower at every size met here, because a row needs bytes of its own anyway.
 """
 
 import codecs
@@ -69,9 +69,9 @@ class FrameSplitter:
         self._max_bytes = max_message_bytes
         self._head = bytearray()
         self._partial = bytearray()  # the start of the frame that is not whole yet
-        self._needed = 0  # how long _partial has to be before looking at it again makes sense
-        self._kind = 0  # of the fragmented message that is being put together; 0: none is
-        self._held = bytearray()  # its payload so far
+        self._wanted_bytes = 0  # how long _partial has to be before it is parsed again
+        self._opcode = 0  # of the fragmented message in progress; 0 if none is
+        self._fragments = bytearray()  # its payload so far
         self._text = codecs.getincrementaldecoder("utf-8")()  # as far as that is text
 
     def feed(self, received: bytes | bytearray) -> tuple[list[bytes], bytes]:
@@ -109,28 +109,28 @@ class FrameSplitter:
         """Add to the unfinished frame what it lacks; return where the next one starts."""
         start = 0
         while self._partial and start < len(data):
-            lacking = self._needed - len(self._partial)
+            lacking = self._wanted_bytes - len(self._partial)
             self._partial += data[start : start + lacking]
             start += lacking
-            if len(self._partial) == self._needed:
+            if len(self._partial) == self._wanted_bytes:
                 begun, self._partial = bytes(self._partial), bytearray()
                 self._split(begun, 0, payloads, control)
         return start
 
     def _split(self, data: bytes, start: int, payloads: list[bytes], control: list[bytes]) -> None:
-        """Take the frames of `data` from `start` on, and keep what is not whole yet."""
+        """Split `data` from `start` on into frames, and keep the start of one that is not whole."""
         while not self.is_passing:
-            if not self._kind:
+            if not self._opcode:
                 start = _cut_plain(data, start, self._max_bytes, payloads)
-            end = self._take(data, start, payloads, control)
+            end = self._take_frame(data, start, payloads, control)
             if end == start and not self.is_passing:
                 self._partial += data[start:]
                 return
             start = end
         control.append(data[start:])
 
-    def _take(self, data: bytes, at: int, payloads: list[bytes], control: list[bytes]) -> int:
-        """Take one frame of any kind; return its end, or `at` if it is not whole or not ours."""
+    def _take_frame(self, data: bytes, at: int, payloads: list[bytes], control: list[bytes]) -> int:
+        """Handle one frame of any kind; return its end, or `at` if it is not whole or is passed on."""
         if len(data) - at < 2:
             return self._wait(2, at)
         first, short = data[at], data[at + 1]
@@ -142,7 +142,7 @@ class FrameSplitter:
         length = int.from_bytes(data[at + 2 : start], "big") if short > _SHORT else short
         if length < _LEAST_LENGTH.get(short, 0):
             return self._pass_on(at, control)
-        if first not in _CONTROLS and len(self._held) + length > self._max_bytes:
+        if first not in _CONTROLS and len(self._fragments) + length > self._max_bytes:
             return self._pass_on_oversize(first, at, control)
         end = start + length
         if len(data) < end:
@@ -154,44 +154,44 @@ class FrameSplitter:
         return end
 
     def _is_regular(self, first: int, short: int) -> bool:
-        """Tell whether a frame that starts so may come now, and is for the splitter to take."""
+        """Return whether a frame with these first two bytes is allowed here and handled here."""
         if first in _CONTROLS:
             return short <= _SHORT
         is_unmasked = short < 0x80
-        return is_unmasked and first in (_CONTINUATIONS if self._kind else _STARTS)
+        return is_unmasked and first in (_CONTINUATIONS if self._opcode else _STARTS)
 
     def _add(self, first: int, payload: bytes, payloads: list[bytes]) -> bool:
         """Add a data frame to its message; return False if it makes text that is not UTF-8."""
-        kind, is_final = self._kind or first & _OPCODE, bool(first & _FIN)
-        if kind == TEXT:
+        opcode, is_final = self._opcode or first & _OPCODE, bool(first & _FIN)
+        if opcode == TEXT:
             try:
                 self._text.decode(payload, is_final)
             except UnicodeDecodeError:
                 return False
         if not is_final:
-            self._kind = kind
-            self._held += payload
+            self._opcode = opcode
+            self._fragments += payload
         else:
-            payloads.append(bytes(self._held) + payload if self._kind else payload)
-            self._kind, self._held = 0, bytearray()
+            payloads.append(bytes(self._fragments) + payload if self._opcode else payload)
+            self._opcode, self._fragments = 0, bytearray()
         return True
 
     def _wait(self, needed: int, at: int) -> int:
-        self._needed = needed
+        self._wanted_bytes = needed
         return at
 
     def _pass_on(self, at: int, control: list[bytes]) -> int:
         """Pass everything from `at` on, behind the fragments that were held back."""
         self.is_passing = True
-        if self._kind:
-            control.append(_start_frame(self._kind, self._held))
-            self._kind, self._held = 0, bytearray()
+        if self._opcode:
+            control.append(_start_frame(self._opcode, self._fragments))
+            self._opcode, self._fragments = 0, bytearray()
         return at
 
     def _pass_on_oversize(self, first: int, at: int, control: list[bytes]) -> int:
         """Pass everything from `at` on, with the message as binary."""
-        if self._kind:
-            self._kind = BINARY
+        if self._opcode:
+            self._opcode = BINARY
             return self._pass_on(at, control)
         self.is_passing = True
         control.append(bytes([first & _FIN | BINARY]))
@@ -237,13 +237,13 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _start_frame(kind: int, payload: bytes | bytearray) -> bytes:
+def _start_frame(opcode: int, payload: bytes | bytearray) -> bytes:
     """Return the unfinished first frame of a fragmented message."""
     size = len(payload)
     if size <= _SHORT:
-        head = bytes([kind, size])
+        head = bytes([opcode, size])
     elif size < _LEAST_LENGTH[127]:
-        head = bytes([kind, 126]) + size.to_bytes(2, "big")
+        head = bytes([opcode, 126]) + size.to_bytes(2, "big")
     else:
-        head = bytes([kind, 127]) + size.to_bytes(8, "big")
+        head = bytes([opcode, 127]) + size.to_bytes(8, "big")
     return head + payload

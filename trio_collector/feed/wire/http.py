@@ -1,4 +1,4 @@
-"""One request by HTTP, for what an exchange does not send over its WebSocket."""
+"""One HTTP request, for what an exchange does not send over its WebSocket."""
 
 import ssl
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import httpx
 
 
 class HttpResponse(NamedTuple):
-    """What came for a request: the status, the header Retry-After, and the body."""
+    """The response to a request: the status, the header Retry-After, and the body."""
 
     status: int
     retry_after: bytes
@@ -15,9 +15,10 @@ class HttpResponse(NamedTuple):
 
 
 async def http_get(url: str, ssl_context: ssl.SSLContext, max_bytes: int) -> HttpResponse:
-    """Return what GET `url` brings, without following redirections; raises httpx.HTTPError.
+    """Return the response to GET `url`, without following redirections; raises httpx.HTTPError.
 
-    A client of its own: one that was cancelled while connecting keeps a slot for ever.
+    Each request has its own client: a shared one loses a slot of its pool for ever when a request
+    is cancelled while connecting.
     https://github.com/encode/httpcore/issues/642
     """
     async with (

@@ -1,8 +1,8 @@
 """What a client sends so that an exchange keeps its connection.
 
-An answer that does not come is no proof of a dead peer, for it may wait behind megabytes of data;
-a connection on which nothing at all came since the question is. (trio-websocket's ping waits for
-its pong for ever: https://github.com/python-trio/trio-websocket/issues/82.)
+A missing pong does not prove a dead peer, because it may wait behind megabytes of data. A
+connection on which nothing at all came since the ping does. (trio-websocket's ping waits for its
+pong for ever: https://github.com/python-trio/trio-websocket/issues/82.)
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from trio_collector.exchanges.adapter import Keepalive
 from trio_collector.feed.wire.end_reason import EndReason
 from trio_collector.feed.wire.failures import closed_session
 
-# A small message that does not leave in this time never will: the peer has stopped reading.
+# A small message that takes longer never leaves: the peer has stopped reading.
 SEND_S = 10.0
 
 
@@ -34,9 +34,9 @@ async def run_keepalive(
     on_sent: Callable[[], None],
     on_pong: Callable[[], None],
 ) -> None:
-    """Ask for signs of life as `policy` says; ends by cancellation or by SessionEnded.
+    """Send keepalive messages as `policy` says; ends by cancellation or by SessionEnded.
 
-    `latest_read` tells when (trio time) the latest byte came.
+    `latest_read` returns when (trio time) the latest byte came.
     """
     due = trio.current_time() + policy.interval_s
     while True:
@@ -44,8 +44,8 @@ async def run_keepalive(
         if policy.is_idle_only and latest_read() + policy.interval_s > trio.current_time():
             due = latest_read() + policy.interval_s
             continue
-        asked = trio.current_time()
-        due = asked + policy.interval_s
+        sent_at = trio.current_time()
+        due = sent_at + policy.interval_s
         if policy.kind == "text":
             await send_message(websocket, policy.text)
             on_sent()
@@ -53,7 +53,7 @@ async def run_keepalive(
         on_sent()
         if await _is_answered(websocket, policy.interval_s):
             on_pong()
-        elif latest_read() <= asked:
+        elif latest_read() <= sent_at:
             raise SessionEnded(
                 EndReason.PING_FAILED, f"no pong and no data within {policy.interval_s:g} s"
             )

@@ -1,16 +1,16 @@
-"""The stream below trio-websocket: data messages leave it sideways, in batches.
+"""The stream below trio-websocket, which hands data messages to the session, read by read.
 
     exchange ──▶ TCP ──▶ TLS ──▶ FrameStream ──control──▶ trio-websocket
                                       └──Read──▶ on_read, the session
 
-trio-websocket reads a `FrameStream` as it would read the socket (it calls `receive_some`), and sees
-a connection on which nothing but control frames ever comes. What one read of the socket brought is
-one `Read`, handed over by a plain call before anything else happens, so that cancelling loses
-nothing that was read.
+trio-websocket reads a `FrameStream` as it would read the socket (its reader task is the one that
+calls `receive_some`), and sees a connection on which only control frames come. The data messages of
+one read of the socket are one `Read`, passed on by a plain call before anything else happens, so
+that cancelling loses nothing that was read.
 
-Before the next read `wait_room` is awaited: with a writer that has no room the kernel's buffers
-fill, and TCP slows the exchange down. Control bytes are handed on before that, so that a ping is
-answered while rows wait.
+Before the next read `wait_room` is awaited: while the writer has no room the kernel's buffers fill,
+and TCP slows the exchange down. Control bytes are passed on before that, so that a ping is answered
+while rows wait.
 """
 
 import urllib.parse
@@ -35,8 +35,8 @@ from trio_collector.feed.wire.frames import FrameSplitter
 READ_BYTES = 262_144
 
 
-# What h11, wsproto and trio-websocket raise for an answer that makes no sense to them; the last for
-# one whose Connection, Sec-WebSocket-Extensions or -Protocol header is not ASCII.
+# What h11, wsproto and trio-websocket raise for a response that is not WebSocket's; the last if its
+# Connection, Sec-WebSocket-Extensions or -Protocol header is not ASCII.
 _NOT_WEBSOCKET = (h11.ProtocolError, wsproto.utilities.ProtocolError, UnicodeError)
 _REMOTE_FAULTS = (h11.RemoteProtocolError, wsproto.utilities.RemoteProtocolError)
 
@@ -51,8 +51,8 @@ class Read(NamedTuple):
 class FrameStream(trio.abc.Stream):
     """A connected stream for trio-websocket, without its data messages.
 
-    Owns `stream`. `latest_read` is the trio time at which bytes of any kind came last, that of the
-    making before there were any.
+    Owns `stream`. `latest_read` is the trio time at which bytes of any kind came last, and the time
+    of construction before the first.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class FrameStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return control bytes, b"" at the end of the connection.
 
-        Returns all there are whatever `max_bytes` says; at most one read's, and one message's that
-        turned out irregular. Raises BrokenResourceError if the connection broke,
+        `max_bytes` is ignored: returned are the control bytes of one read, and with an irregular
+        message also what was held back of it. Raises BrokenResourceError if the connection broke,
         ClosedResourceError if it was closed here, and before the handshake is complete SessionEnded
         or ConnectionRejected. Cancelling leaves it usable.
         """
@@ -108,7 +108,7 @@ class FrameStream(trio.abc.Stream):
         await self._stream.aclose()
 
     async def _read(self) -> bytes | bytearray:
-        """Return what the connection brings next; b"" at its end."""
+        """Return the next bytes of the connection; b"" at its end."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except trio.BrokenResourceError:
@@ -123,8 +123,8 @@ class FrameStream(trio.abc.Stream):
     def _check_handshake(self) -> None:
         """Raise if the connection ended before the upgrade was granted.
 
-        trio-websocket 0.12 would leave whoever waits for the handshake waiting, and with a refusal
-        whose body ends with the connection never tell the status.
+        trio-websocket 0.12 would never wake the task that waits for the handshake, and would not
+        report the status of a refusal whose body ends with the connection.
         """
         head = self._splitter.response_head
         if head and not self._splitter.is_open:
@@ -146,13 +146,13 @@ async def open_websocket(
 ) -> tuple[trio_websocket.WebSocketConnection, FrameStream]:
     """Shake hands over `stream`, and return the connection and the stream below it.
 
-    The connection is read by a task in `nursery`. `get_message()` brings no message, but raises
+    The connection is read by a task in `nursery`. `get_message()` never returns a message; it raises
     ConnectionClosed with the code once the connection is closed, by either side or for a protocol
-    error. Nothing is raised while the server is silent: the deadline is the caller's.
+    error. Nothing is raised while the server sends nothing: the deadline is the caller's.
 
-    Raises trio_websocket.ConnectionRejected for another status than 101 (its `body` is None where
-    that was cut short), SessionEnded `stream_ended` if the connection ends before it is answered,
-    and `protocol_error` if the answer is not that of a WebSocket server. `stream` belongs to the
+    Raises trio_websocket.ConnectionRejected for a status other than 101 (its `body` is None if it
+    was cut short), SessionEnded `stream_ended` if the connection ends before the response, and
+    `protocol_error` if the response is not that of a WebSocket server. `stream` belongs to the
     FrameStream; it is closed if this raises or is cancelled.
     """
     frame_stream = FrameStream(
@@ -190,7 +190,7 @@ async def _run_websocket(
 
 @contextmanager
 def _plain_failures() -> Iterator[None]:
-    """Raise what the reader raised as ours, and without the group around it."""
+    """Raise the reader's error as one of ours, without the group around it."""
     try:
         yield
     except ExceptionGroup as group:
@@ -202,7 +202,7 @@ def _plain_failures() -> Iterator[None]:
 
 
 def _first_fault(failure: BaseException) -> BaseException:
-    """Return what was wrong with the answer: trio-websocket stumbles over its own reply to that."""
+    """Return what was wrong with the response; trio-websocket fails once more while it reports it."""
     fault = failure
     context = failure.__context__
     while context is not None:
@@ -213,7 +213,7 @@ def _first_fault(failure: BaseException) -> BaseException:
 
 
 def _rejection(head: bytes) -> trio_websocket.ConnectionRejected:
-    """Return the refusal that the head of an HTTP response is."""
+    """Return the refusal that the head of an HTTP response means."""
     status, *fields = head.split(b"\r\n")
     headers = [field.split(b":", 1) for field in fields if b":" in field]
     return trio_websocket.ConnectionRejected(
