@@ -16,7 +16,7 @@ def test_kill_loses_nothing_that_was_written() -> None:
     What is missing is of the last seconds; the bench measures that, on a machine that is not busy.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.kill9", "--kills", "3", "--slack", "2"],
+        [sys.executable, "-m", "tests.bench.kill9", "--kills", "3", "--slack", "2", "--writing"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
