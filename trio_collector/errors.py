@@ -1,7 +1,7 @@
 """Every error that is raised on purpose.
 
-The tree says whose doing it was; what is not in it is a bug and may end the process, for the
-journals are built for that::
+The tree says whose doing it was. What is not in it is a bug and may end the process: the journals
+make that safe::
 
     CollectorError
       ConfigError           the configuration's: every problem with its place and remedy
@@ -15,10 +15,10 @@ journals are built for that::
       StoreError            the store's (S3): the file stays in the spool and is tried again
         StoreUnavailable    no answer, or one that time alone changes: again soon
           StoreThrottling   it is asked too much: everything slows down
-        StoreRefused        an answer that a person has to change: again, seldom, and loudly
+        StoreRejected       a response that needs a person: tried again, seldom, and loudly
           BucketMissing     there is no such bucket; it may be created
-        WrongContent        what the store has, or says it has, is not what was sent
-        NameTaken           there is an object of that name: maybe ours, from an attempt before
+        IntegrityError      what the store has, or says it has, is not what was sent
+        ObjectExists        there is an object of that name: maybe ours, from an earlier attempt
       EndpointError         the endpoint of a running collector does not answer `status`
 """
 
@@ -66,7 +66,7 @@ class UnreadableFrame(FeedError):
 class SessionEnded(FeedError):
     """The end of a session.
 
-    `reason` is one of `feed.ending.Ending`; `detail` says it in words; `retry_after_s` is what
+    `reason` is one of `feed.wire.end_reason.EndReason`; `detail` says it in words; `retry_after_s` is what
     the exchange asked for, if it did; `code` is a close code or an HTTP status.
     """
 

@@ -28,7 +28,7 @@ class LedgerEvent(enum.StrEnum):
     BREAKER = "breaker"  # too many unreadable frames
     REJECTED = "rejected"  # the exchange refused the subscription
     SHED = "shed"  # rows not kept: rows, from_us, to_us, reason
-    HANDOVER = "handover"  # one session has relieved another: from_session, from_us, to_us
+    HANDOVER = "handover"  # one session has taken over from another: from_session, from_us, to_us
     RECOVERED = "recovered"  # rows salvaged from a journal of an earlier process
     STOPPED = "stopped"  # the collector was asked to stop
 

@@ -4,7 +4,7 @@ Each frame becomes a row in every stream that it concerns, and a row in `unparse
 none: because no adapter can read it, or because it is of a kind that is not collected. Controls
 and what the ids say about missing messages are handed to the session, which acts on them.
 
-Where other sessions carry the same topics, the lane says which rows are kept.
+Where other sessions carry the same topics, the arbiter says which rows are kept.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
     """What one read of the socket held."""
 
     frames: int
-    batches: list[Batch]  # one without rows tells that its topic was heard
+    batches: list[Batch]  # one without rows says that its topic had data
     controls: list[Control]
     findings: list[SequenceFinding]
     unreadable: list[UnreadableFrame]
@@ -42,7 +42,7 @@ class Decoded(NamedTuple):
 
 
 class FrameDecoder:
-    """Reads the frames of one session."""
+    """Decodes the frames of one session."""
 
     def __init__(self, adapter: Adapter, topics: Sequence[Topic], source: ArbiterSource) -> None:
         self._adapter = adapter
@@ -115,7 +115,7 @@ class FrameDecoder:
         event: Event,
         frame: bytes,
     ) -> None:
-        """Keep a row, hold it back, or drop it as a repetition, as the lane says."""
+        """Keep a row, hold it back, or drop it as a repetition, as the arbiter says."""
         verdict, finding = self._source.judge(event, batch.received_us)
         topic = Topic(event.symbol, event.data_type)
         if verdict is Verdict.DROP:

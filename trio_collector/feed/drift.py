@@ -6,11 +6,10 @@ Three signs, each reported once, or as a number:
 * a *field* that the adapter does not know, in messages that it does;
 * a shift of the *mix* (`mix`).
 
-Fields are looked for in samples, for to decode a message wholly takes as long as ten messages take
-otherwise: in each stream's first message of a session, where a changed exchange shows first, in
+Fields are looked for in samples, because a full decode costs as much as ten normal parses: in each stream's first message of a session, where a changed exchange shows first, in
 every 1000th message, and in one each 0.1 s. That is 10 a second of a quiet exchange, and 0.1 % of
 the messages of a busy one: below 0.2 % of a core for five exchanges together. Large messages are
-whole books, whose updates have the same fields; they are left out, for a sample of them costs more.
+whole books, whose updates have the same fields; they are left out, because sampling them costs more.
 
 What is named here is chosen by the exchange, so it is bounded: in length, in how many names are
 told, and in how many are remembered. All sessions with one exchange share one of these.

@@ -229,7 +229,7 @@ class Session:
 
     def _request_handover(self) -> None:
         if not self.wants_handover.is_set():
-            self._log.log.info("session to be relieved", why=str(self.handover_reason))
+            self._log.log.info("handover requested", why=str(self.handover_reason))
             self.wants_handover.set()
 
     def _put(self, batches: Iterable[Batch] = ()) -> None:

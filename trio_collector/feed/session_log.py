@@ -1,8 +1,8 @@
-"""What one session tells about its streams: to the ledger, the metrics and the log alike.
+"""What one session records about its streams: in the ledger, the metrics and the log alike.
 
-Ledger rows are kept here until `take` hands them to whoever sends rows to the writer, so that the
-tasks which notice something never wait for room. What is found in a read of the socket carries the
-time of that read, as the rows of the read do; `at_us` is that time, and now where it is left out.
+Ledger rows are kept here until `flush` hands them to the sender. What is found in a read of the
+socket carries the time of that read, as the rows of the read do; `at_us` is that time, and now
+where it is left out.
 """
 
 import contextlib
@@ -128,10 +128,10 @@ class SessionLog:
             self.log.error("messages missing", topics=names_of(topics), **fields)
 
     def handed_over(self, topics: list[Topic], predecessor: int, *, until_us: int | None) -> None:
-        """This session has relieved another; both had data from the first of this to `until_us`."""
+        """This session has taken over from another; both had data from the first of this to `until_us`."""
         fields = {"from_session": predecessor, "from_us": self._live_us, "to_us": until_us}
         self._write(topics, LedgerEvent.HANDOVER, **fields)
-        self.log.info("session relieved another", **fields)
+        self.log.info("session took over from another", **fields)
 
     def repeated(self, rows: int) -> None:
         """Another session had brought `rows` before; they are not kept once more."""

@@ -4,13 +4,13 @@ The limit is what a silence has to reach to be called too long, and is the large
 
     3 x the second longest silence that was seen lately     what this topic does
     caution                                                 what is not known well enough yet
-    10 s                                                    hiccups of venues and networks
+    10 s                                                    short stalls of exchanges and networks
 
 **Seen lately** is the latest five to six hours, and the hours around this time of yesterday, so
 that a limit follows day and night, and expects tonight what last night was like. A topic that has
 fewer than 40 silences in these is judged by the whole latest day.
 
-The second longest, because one extraordinary silence is as likely the venue's outage, and must not
+The second longest, because one extraordinary silence is as likely an outage of the exchange, and must not
 make the topic's limit an hour for the rest of the morning; two are a habit. Where silences are
 independent (Poisson), and n of them are known, the next one is longer than 3 times the second
 longest with probability 24 / ((n+1)(n+2)(n+3)), at any rate: 3e-4 for n = 40, so 0.05 false alarms
@@ -19,16 +19,16 @@ times as many. What is heavier than Poisson, or changes with the hour, is simula
 tests/feed/health/test_adaptive_timeout.py.
 
 **Caution** is the limit before anything is learned, at first. It falls by a second for each 8 in
-which the topic was heard at its pace: whoever calls a silence of a minute long should have listened
+which the topic had data at its pace: to call a silence of a minute long takes having listened
 for eight. Each time a silence is called too long caution becomes twice the limit, up to an hour: so
 a restart that brings nothing is followed by one that is more patient, and a topic that dies again
 after it was revived is found nearly as fast as at first. A silence that went on over a restart was
 not the connection's fault; it is counted as one silence of its whole length.
 
-What opens a session, from the subscription to the first data, teaches nothing: many venues open
+What opens a session, from the subscription to the first data, teaches nothing: many exchanges open
 with a snapshot, however quiet the market is. Nor does that snapshot show that a restart has helped.
 
-`now` is monotonic, in seconds. A rhythm belongs to a feed and outlives its sessions.
+`now` is monotonic, in seconds. A timeout belongs to a line and outlives its sessions.
 """
 
 from collections import deque
@@ -36,7 +36,7 @@ from collections import deque
 FACTOR = 3
 LEAST_SILENCES = 40
 # A stream of 10 messages a second that dies is found within this. Poisson arrivals at that pace are
-# silent for 2 s less than once a year; what this allows for is the venue's hiccups.
+# silent for 2 s less than once a year; what this allows for is stalls of the exchange.
 FLOOR_S = 10.0
 # The exchange answers a subscription within 10 s, and a large first book takes seconds to arrive.
 FIRST_DATA_S = 30.0
@@ -73,7 +73,7 @@ class _Bucket:
 
 
 class AdaptiveTimeout:
-    """The rhythm of one topic; `limit_s` is how long it may be silent."""
+    """The timeout of one topic, learned from its arrivals; `limit_s` is how long it may be silent."""
 
     __slots__ = (
         "_buckets",
@@ -98,7 +98,7 @@ class AdaptiveTimeout:
         self._buckets = deque([_Bucket()], DAY)  # the latest is the first
         self._turn_at = -1.0
         self._review_at = -1.0
-        # Of the latest bucket; here, because `heard` is called for every batch.
+        # Of the latest bucket; here, because `record_silence` is called for every batch.
         self._silences = 0
         self._second_s = 0.0
         self._listened_s = 0.0  # the sum of all silences that data ended

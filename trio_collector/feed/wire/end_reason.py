@@ -24,7 +24,7 @@ class EndReason(enum.StrEnum):
     DATA_TIMEOUT = "data_timeout"  # bytes, but no data on any topic
     PING_FAILED = "ping_failed"  # a keepalive message was not answered or could not be sent
     BREAKER = "breaker"  # too many unreadable frames
-    HANDOVER = "handover"  # left on purpose, a successor has taken over
+    HANDOVER = "handover"  # left on purpose, for a successor or as one that came too late
     STOPPED = "stopped"  # the collector was asked to stop
     BUG = "bug"  # an unforeseen error; the log has its traceback
 
