@@ -343,6 +343,10 @@ def run_until_stopped(clone: Clone, command: str) -> str:
             wait_for(process, "endpoint listens")
         interrupt(process)
         return "it collects"
+    if " simulate" in command:
+        assert process.stdout is not None
+        where = process.stdout.readline()  # told when it serves
+        return where + interrupt(process)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(2)  # on no terminal it prints nothing until it ends
     return interrupt(process)
