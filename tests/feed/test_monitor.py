@@ -237,7 +237,7 @@ def test_one_silent_topic_is_told_once(open_desk: OpenDesk) -> None:
 def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
     """When no topic has data, the session is to be relieved, and the time-out is counted."""
     timeouts = metrics.message_timeouts.labels("scripted", "btc")
-    before = timeouts._value.get()
+    before = metrics.total(timeouts)
     desk = open_desk("trade btc", "orderbook btc")
     desk.read("ack 1", "beat")
     desk.told()
@@ -248,7 +248,7 @@ def test_all_silent_asks_for_relief(open_desk: OpenDesk) -> None:
     assert desk.monitor.handover_reason is not None
     assert desk.monitor.handover_reason.reason == EndReason.DATA_TIMEOUT
     assert desk.handovers == 1
-    assert timeouts._value.get() == before + 1
+    assert metrics.total(timeouts) == before + 1
     desk.read("trade btc 1")
     assert desk.monitor.handover_reason is None
 
@@ -265,7 +265,7 @@ def test_a_hole_in_a_connection_is_one_in_every_topic(open_desk: OpenDesk) -> No
 def test_half_unreadable_breaks(open_desk: OpenDesk) -> None:
     """The breaker ends the session once, however much comes after that."""
     breaks = metrics.circuit_breaks.labels("scripted")
-    before = breaks._value.get()
+    before = metrics.total(breaks)
     desk = open_desk("trade btc")
     desk.read("ack 1", *["trade btc 1"] * 49, *["?"] * 49)
     assert desk.reason() is None
@@ -274,7 +274,7 @@ def test_half_unreadable_breaks(open_desk: OpenDesk) -> None:
     assert desk.reason() == EndReason.BREAKER
     desk.read("?")
     assert desk.told() == ["breaker trade btc"]
-    assert breaks._value.get() == before + 1
+    assert metrics.total(breaks) == before + 1
 
 
 def test_controls_and_foreign_messages_are_readable(open_desk: OpenDesk) -> None:
@@ -407,9 +407,9 @@ def test_a_wish_is_granted(open_desk: OpenDesk) -> None:
 def test_pongs_are_counted(open_desk: OpenDesk) -> None:
     """The answer to a keepalive message is counted for each market of the connection."""
     pongs = metrics.pongs_received.labels("scripted", "eth")
-    before = pongs._value.get()
+    before = metrics.total(pongs)
     open_desk("trade btc", "trade eth").read("pong")
-    assert pongs._value.get() == before + 1
+    assert metrics.total(pongs) == before + 1
 
 
 def test_answers_without_ids_are_waited_for(open_desk: OpenDesk) -> None:

@@ -304,17 +304,17 @@ async def test_a_session_is_counted_while_it_is_open(
 ) -> None:
     """The gauge of open sessions rises with the handshake and returns to its value."""
     gauge = metrics.websocket_connected.labels("scripted", "btc")
-    before, seen = gauge._value.get(), []
+    before, seen = metrics.total(gauge), []
 
     async def script(peer: Peer) -> None:
         await peer.grant()
-        seen.append(gauge._value.get())
+        seen.append(metrics.total(gauge))
         await peer.vanish()
 
     scene.script(script)
     await scene.live(make_connection())
     assert seen == [before + 1]
-    assert gauge._value.get() == before
+    assert metrics.total(gauge) == before
 
 
 async def test_an_exchange_that_does_not_answer(autojump_clock: MockClock, scene: Scene) -> None:
@@ -803,7 +803,7 @@ async def test_a_connection_that_cannot_be_made(
 async def test_unreadable_frames_are_kept_and_told(autojump_clock: MockClock, scene: Scene) -> None:
     """They are rows with their bytes, counted, and logged once for each kind; the session lives."""
     counter = metrics.unparsed.labels("scripted")
-    before = counter._value.get()
+    before = metrics.total(counter)
 
     async def script(peer: Peer) -> None:
         await peer.grant("?", "trade btc 1", "??")
@@ -816,7 +816,7 @@ async def test_unreadable_frames_are_kept_and_told(autojump_clock: MockClock, sc
     batches = scene.take()
     assert frames(batches, DataType.UNPARSED) == [b"?", b"??", b"odd ticker", b"odd ticker"]
     assert frames(batches, DataType.TRADE) == [b"trade btc 1"]
-    assert counter._value.get() == before + 2
+    assert metrics.total(counter) == before + 2
     kinds = [entry["kind"] for entry in entries if entry["event"] == "message kept as unparsed"]
     assert kinds == ["unreadable: not a word", "ticker"]
 
@@ -838,7 +838,7 @@ async def test_too_many_unreadable_frames(autojump_clock: MockClock, scene: Scen
 async def test_a_hole_is_told(autojump_clock: MockClock, scene: Scene) -> None:
     """Ids that leave something out are a `gap` row and a count, before the row behind the hole."""
     counter = metrics.gaps.labels("scripted", "btc", "trade")
-    before = counter._value.get()
+    before = metrics.total(counter)
 
     async def script(peer: Peer) -> None:
         await peer.grant("trade btc 1")
@@ -851,7 +851,7 @@ async def test_a_hole_is_told(autojump_clock: MockClock, scene: Scene) -> None:
     batches = scene.take()
     (gap,) = [row for row in ledger(batches) if row["event"] == "gap"]
     assert (gap["expected"], gap["got"], gap["missing"]) == (1, 4, 3)
-    assert counter._value.get() == before + 1
+    assert metrics.total(counter) == before + 1
     assert frames(batches, DataType.TRADE) == [b"trade btc 1", b"trade btc 5"]
 
 

@@ -197,12 +197,12 @@ Live = Callable[..., Lives]
 async def test_sessions_follow_on_each_other(autojump_clock: MockClock, live: Live) -> None:
     """After each end comes the next session, with the next number, until the collector stops."""
     reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
-    before = reconnects._value.get()
+    before = metrics.total(reconnects)
     sessions = live(*[Life(reason) for reason in EndReason if reason != EndReason.STOPPED])
     await sessions.run(make_connection("trade btc", "orderbook btc"))
     count = len(EndReason)
     assert [begun.number for begun in sessions.begun] == list(range(1, count + 1))
-    assert reconnects._value.get() == before + count - 1  # once for each market
+    assert metrics.total(reconnects) == before + count - 1  # once for each market
 
 
 async def test_failures_back_off(autojump_clock: MockClock, live: Live) -> None:
@@ -318,7 +318,7 @@ async def test_two_legs(autojump_clock: MockClock, live: Live, nursery: trio.Nur
     sessions = live(Life(lasted_s=FOREVER), Life(lasted_s=100), Life(lasted_s=FOREVER))
     connection = msgspec.structs.replace(make_connection(), lines=2)
     reconnects = metrics.websocket_reconnects.labels("scripted", "btc")
-    before = reconnects._value.get()
+    before = metrics.total(reconnects)
     nursery.start_soon(sessions.run, connection)
     await trio.sleep(1000)
     assert [begun.number for begun in sessions.begun] == [1, 2, 3]
@@ -327,7 +327,7 @@ async def test_two_legs(autojump_clock: MockClock, live: Live, nursery: trio.Nur
     assert third == second
     assert sessions.sessions[0].ended_at == FOREVER
     assert len({id(session.arbiter) for session in sessions.sessions}) == 1
-    assert reconnects._value.get() == before + 1
+    assert metrics.total(reconnects) == before + 1
     sessions.stop.set()
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 from msgspec.structs import replace
-from trio_websocket import WebSocketConnection, open_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from trio_collector.simulator import EXCHANGES, Simulation, Simulator, run_simulator
 from trio_collector.simulator.markets.recorded import read_lines
@@ -62,6 +62,7 @@ CLIENTS: dict[str, tuple[str, list[Any]]] = {
         [{"op": "subscribe", "args": ["orderbook.50.BTCUSDT", "publicTrade.BTCUSDT"]}],
     ),
 }
+ABNORMAL_CLOSURE = 1006  # RFC 6455, 7.4.1: no close frame came
 CONTROL_MARKS = (b'"result"', b'"subscriptions"', b'"event"', b'"success"')
 
 
@@ -72,14 +73,21 @@ def trust(simulator: Simulator) -> ssl.SSLContext | None:
 
 
 @contextlib.asynccontextmanager
-async def open_client(simulator: Simulator, exchange: str) -> AsyncIterator[WebSocketConnection]:
-    """Connect to `exchange` and subscribe to both data types of one symbol."""
-    path, requests = CLIENTS[exchange]
+async def open_client(
+    simulator: Simulator, exchange: str, *requests: Any
+) -> AsyncIterator[WebSocketConnection]:
+    """Connect to `exchange` and subscribe, to both data types of one symbol if nothing is said."""
+    path, usual = CLIENTS[exchange]
     url = simulator.base_url(exchange) + path
     async with open_websocket_url(url, ssl_context=trust(simulator)) as client:
-        for request in requests:
-            await client.send_message(json.dumps(request))
-        yield client
+        try:
+            for request in requests or usual:
+                await client.send_message(json.dumps(request))
+            yield client
+        finally:
+            # trio-websocket leaves the socket open when the other side has reset it.
+            if client.closed and client.closed.code == ABNORMAL_CLOSURE:
+                await trio.aclose_forcefully(client._stream)
 
 
 async def receive(client: WebSocketConnection) -> bytes:
@@ -218,8 +226,7 @@ async def test_a_slow_reader_stops_nobody_else(start: Start) -> None:
     simulator = await start(replace(FAST, trades_per_s=50, max_queue_bytes=1_000_000))
     trades = [{"ticket": "t"}, {"type": "trade", "codes": ["KRW-BTC"]}]
     books = [{"ticket": "t"}, {"type": "orderbook", "codes": ["KRW-BTC", "KRW-ETH"]}]
-    async with open_websocket_url(simulator.base_url("upbit") + "/websocket/v1") as lively:
-        await lively.send_message(json.dumps(trades))
+    async with open_client(simulator, "upbit", trades) as lively:
         silent = await trio.open_tcp_stream("127.0.0.1", simulator.port)
         async with silent:
             await silent.send_all(upgrade("/upbit/websocket/v1") + masked(books))
@@ -248,6 +255,16 @@ def masked(request: Any) -> bytes:
         else b"\xfe" + len(payload).to_bytes(2, "big")
     )
     return b"\x81" + length + bytes(4) + payload
+
+
+async def test_a_client_that_is_cut_off_closes_its_socket(start: Start) -> None:
+    """Where a test fails because its client was cut off, no later one fails for a socket left open."""
+    simulator = await start(replace(FAST, max_queue_bytes=100))
+    with pytest.raises(ConnectionClosed):
+        async with open_client(simulator, "upbit") as client:
+            await receive_data(client, 1_000)
+    assert isinstance(client._stream, trio.SocketStream)
+    assert client._stream.socket.fileno() == -1
 
 
 @pytest.mark.parametrize(

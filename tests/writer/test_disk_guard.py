@@ -41,7 +41,7 @@ def test_a_change_is_logged_once(guard: DiskGuard) -> None:
     with structlog.testing.capture_logs() as entries:
         for free_bytes in (2000, 999, 998, 2000, 2001):
             guard.note_free(free_bytes)
-            assert metrics.disk_free_bytes._value.get() == free_bytes
+            assert metrics.total(metrics.disk_free_bytes) == free_bytes
     assert [(entry["event"], entry["free_bytes"]) for entry in entries] == [
         ("disk is low, new rows are shed", 999),
         ("disk has room again", 2000),

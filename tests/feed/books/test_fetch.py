@@ -77,7 +77,7 @@ async def test_what_is_no_use_is_asked_for_again(
 ) -> None:
     """Until the book comes, and no older than the changes: told once, counted every time."""
     failures = metrics.book_failures.labels("scripted")
-    before = failures._value.get()
+    before = metrics.total(failures)
     exchange = Exchange(bad, bad, bad, BOOK)
     (subscription,) = connection.subscriptions
     with capture_logs() as entries:
@@ -85,7 +85,7 @@ async def test_what_is_no_use_is_asked_for_again(
     assert row.sequence_ids == ["9"]
     (entry,) = entries
     assert words in entry["error"]
-    assert failures._value.get() == before + 3
+    assert metrics.total(failures) == before + 3
     times = [at for at, _url in exchange.asked]
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert pauses == sorted(pauses)
