@@ -83,6 +83,28 @@ def test_what_does_not_fit(row: tuple[str, int | None, bytes]) -> None:
     assert record_batch(sound).num_rows == record_batch(unfit).num_rows == 1
 
 
+@pytest.mark.parametrize(
+    ("exchange_us", "kept"),
+    [
+        (None, None),
+        (5, 5),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, None),
+        (1 - 2**63, 1 - 2**63),
+        (-(2**64), None),
+    ],
+)
+def test_what_fits_of_an_unfit_row_is_kept(exchange_us: int | None, kept: int | None) -> None:
+    """A row that does not fit keeps its time if a column can hold it, and its id as text."""
+    batch = Batch(STREAM, 7)
+    batch.append("a\ud800", exchange_us, b"\xff")
+    _, (unfit,) = separate([batch])
+    assert unfit.exchange_us == [kept]
+    assert unfit.sequence_ids == ["a\\ud800"]
+    assert unfit.received_us == 7
+    record_batch([unfit]).validate(full=True)
+
+
 @given(
     st.lists(
         st.tuples(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.support.disk import BrokenDisk, no_descriptor_leaks
+from tests.support.disk_crash import POWER_LOSSES, CrashDisk
 from trio_collector import __version__
 from trio_collector.disk import LocalDisk
 from trio_collector.errors import JournalError
@@ -59,6 +61,42 @@ def test_an_append_that_is_cut_short_is_an_error(tmp_path: Path, make_batch: Mak
     journal.close()
 
 
+def test_what_was_written_is_dirty_until_it_is_synced(
+    tmp_path: Path, make_batch: MakeBatch
+) -> None:
+    """A journal knows whether it has bytes that a power loss would take."""
+    disk = CrashDisk(tmp_path)
+    journal = open_journal_on(disk, tmp_path / "j")
+    seen = [journal.is_dirty]
+    for _ in range(2):
+        journal.append(record_batch([make_batch(1)]))
+        seen.append(journal.is_dirty)
+        journal.sync()
+        seen.append(journal.is_dirty)
+    assert seen == [False, True, False, True, False]
+    disk.sync_folder(tmp_path)
+    content = (tmp_path / "j").read_bytes()
+    assert {disk.left_by(loss)[Path("j")] for loss in POWER_LOSSES} == {content}
+    journal.close()
+
+
+def test_a_sync_that_fails_leaves_it_dirty(tmp_path: Path, make_batch: MakeBatch) -> None:
+    """An error of the sync is raised, and the bytes are not taken for safe."""
+    journal = open_journal_on(BrokenDisk("sync", OSError(5, "injected")), tmp_path / "j")
+    with no_descriptor_leaks():
+        journal.append(record_batch([make_batch(1)]))
+        with pytest.raises(OSError, match="injected"):
+            journal.sync()
+        assert journal.is_dirty
+    journal.close()
+
+
+def test_closing_gives_the_descriptor_back(tmp_path: Path) -> None:
+    """A journal that is closed holds no descriptor."""
+    with no_descriptor_leaks():
+        open_journal_on(LocalDisk(), tmp_path / "j").close()
+
+
 def test_files_are_private(tmp_path: Path) -> None:
     """Nobody else on the machine may read or write a journal."""
     journal = open_journal_on(LocalDisk(), tmp_path / "j")
@@ -72,6 +110,16 @@ def test_header_round_trip() -> None:
         header = new_header(STREAM, server, 5)
         assert parse_header(header.schema()) == header
         assert header.collector_version == __version__
+        assert len(header.salt) == 16  # 64 bits that nobody can guess
+    assert new_header(STREAM, None, 5).salt != new_header(STREAM, None, 5).salt
+
+
+def test_no_header_at_all() -> None:
+    """A schema without metadata is no journal's."""
+    schema = new_header(STREAM, None, 5).schema().remove_metadata()
+    with pytest.raises(ValueError, match="no 'exchange' in the header"):
+        parse_header(schema)
+    assert header_checksum(schema) == 0
 
 
 @pytest.mark.parametrize("key", [b"exchange", b"first_us", b"salt", b"data_type"])
@@ -104,6 +152,16 @@ def test_every_part_of_a_row_is_in_the_checksum(make_batch: MakeBatch) -> None:
         seen.add(checksum(record_batch([changed]), 0, seed))
     seen.add(checksum(record_batch([make_batch(3, received_us=6)]), 0, seed))
     assert len(seen) == 7
+
+
+def test_checksums_stay_what_they_are() -> None:
+    """Journals of an earlier version are still read: the checksum of a known batch never changes."""
+    batch = Batch(STREAM, 1_700_049_600_000_000)
+    batch.append("id0", 5, b"{}")
+    batch.append("id1", None, "₿".encode())
+    seed = header_checksum(Header(STREAM, "tokyo", 5, "salt", "0.1.0", "1").schema())
+    assert seed == 3833997572
+    assert checksum(record_batch([batch]), 7, seed) == 3725044923
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 64, 65, 1000])

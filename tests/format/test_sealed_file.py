@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trio_collector import __version__
 from trio_collector.disk import LOCAL_DISK
 from trio_collector.errors import SealError
 from trio_collector.events import Batch, DataType, Stream
@@ -71,7 +72,7 @@ def test_a_tally_of_slices(make_batch: MakeBatch) -> None:
         parts.add(table.slice(start, rows))
     assert parts.contents == whole.contents
     assert whole.contents.rows == 9
-    assert Tally().contents == Contents()
+    assert Tally().contents == Contents(0, "", "", 0, 0, "")
 
 
 def test_a_tally_of_bytes(make_batch: MakeBatch) -> None:
@@ -89,6 +90,9 @@ def test_metadata_round_trip() -> None:
     for server in (None, "tokyo"):
         rendered = render_metadata(new_header(stream, server, 5), EXPECTED)
         assert rendered["server"] == (server or "")
+        assert rendered["collector_version"] == __version__
+        assert rendered["schema_version"] == "1"
+        assert len(rendered) == 9
         found = {name.encode(): value.encode() for name, value in rendered.items()}
         assert parse_metadata(found) == EXPECTED
 

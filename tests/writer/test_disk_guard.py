@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
+import structlog
 
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
@@ -32,6 +33,25 @@ def test_sheds_below_the_limit_and_resumes_above(guard: DiskGuard, state: DiskSt
         guard.note_free(free_bytes)
         seen.append(state.is_shedding)
     assert seen == [False, True, True, True, False, False, True]
+
+
+def test_a_change_is_logged_once(guard: DiskGuard) -> None:
+    """The log says when shedding starts and stops, and the gauge always has what is free."""
+    with structlog.testing.capture_logs() as entries:
+        for free_bytes in (2000, 999, 998, 2000, 2001):
+            guard.note_free(free_bytes)
+            assert metrics.disk_free_bytes._value.get() == free_bytes
+    assert [(entry["event"], entry["free_bytes"]) for entry in entries] == [
+        ("disk is low, new rows are shed", 999),
+        ("disk has room again", 2000),
+    ]
+
+
+def test_a_state_starts_well(state: DiskState) -> None:
+    """A writer that has just started has no error, nothing open and nothing to seal."""
+    assert state == DiskState(False, 0, None, 0, 0, 0)
+    assert not state.is_shedding
+    assert DiskState(failing_streams=1).is_shedding
 
 
 def test_the_ledger_is_kept(guard: DiskGuard, make_batch: MakeBatch) -> None:

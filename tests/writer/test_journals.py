@@ -239,7 +239,10 @@ def test_a_failed_sync_ends_the_journals(
 ) -> None:
     """What could not be synced is closed and not synced again; new rows go into new files."""
     disk.failing = {call}
-    result = journals.work(FlushRound(NOON_US, many(make_batch)[:count], syncs=True))
+    with structlog.testing.capture_logs() as entries:
+        result = journals.work(FlushRound(NOON_US, many(make_batch)[:count], syncs=True))
+    told = [entry for entry in entries if entry["event"] == "journals not synced, new ones begin"]
+    assert [entry["count"] for entry in told] == [count]
     assert len(result.closed) == count
     assert result.failed == {}
     assert result.error == "[Errno 5] injected"
@@ -249,6 +252,17 @@ def test_a_failed_sync_ends_the_journals(
     again = journals.work(FlushRound(NOON_US, ends=True)).closed
     assert {path for path, _ in again}.isdisjoint(path for path, _ in result.closed)
     assert all(rows_of(path) == rows == 2 for path, rows in (*result.closed, *again))
+
+
+def test_a_failed_sync_ends_no_other_journal(
+    journals: Journals, disk: SyncDisk, make_batch: MakeBatch
+) -> None:
+    """Where the journal that ended cannot be synced, the next one of its stream stays open."""
+    disk.failing = {"sync"}
+    due = [make_batch(2), make_batch(3, received_us=NOON_US + US_PER_HOUR)]
+    result = journals.work(FlushRound(NOON_US, [due]))
+    assert [rows for _, rows in result.closed] == [2]
+    assert result.open_journals == 1
 
 
 class StreamDisk(LocalDisk):

@@ -146,6 +146,24 @@ def test_a_complete_sealed_file_wins(tmp_path: Path, journal: Path, is_archived:
     assert files(root) == (set() if is_archived else {str(SEALED)})
 
 
+def test_a_complete_file_is_told_by_its_first_row(
+    tmp_path: Path, journal: Path, make_batch: MakeBatch, write_journal: WriteJournal
+) -> None:
+    """The first row is compared, however many rows the first append has; its time counts as well."""
+    journal.unlink()
+    write_journal(journal, [make_batch(1), make_batch(2, start=1)])
+    content = journal.read_bytes()
+    sealed = seal(journal, LOCAL_DISK).path
+    journal.write_bytes(content)
+    assert recover_at(tmp_path).outcome is Outcome.DROPPED
+    sealed.unlink()
+    write_journal(journal, [make_batch(1, received_us=5), make_batch(2, start=1)])
+    seal(journal, LOCAL_DISK)
+    journal.write_bytes(content)
+    assert recover_at(tmp_path).outcome is Outcome.SEALED
+    assert files(tmp_path) == {str(SEALED), f"quarantine/{SEALED}"}
+
+
 @pytest.mark.parametrize("damage", ["short", "flipped", "foreign"])
 def test_an_incomplete_sealed_file_is_set_aside(
     tmp_path: Path,

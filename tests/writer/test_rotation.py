@@ -7,7 +7,7 @@ import pytest
 from trio_collector.events import Batch
 from trio_collector.format.journal import SegmentSize
 from trio_collector.layout import US_PER_HOUR
-from trio_collector.writer import rotation
+from trio_collector.writer import rotation, seal
 from trio_collector.writer.rotation import SegmentLimits
 
 NOON_US = 1_700_049_600_000_000  # 2023-11-15 12:00:00 UTC
@@ -62,6 +62,24 @@ def test_appends_are_bounded(make_batch: MakeBatch, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rotation, "MAX_APPEND_BYTES", 25)
     batches = [make_batch(frames=[b"x" * size]) for size in (10, 10, 10, 99, 1)]
     assert [len(part) for part in rotation.appends(batches)] == [2, 1, 1, 1]
+
+
+def test_an_append_may_have_exactly_its_limit(
+    make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rows and bytes as allowed go into one append, in the first and in the next."""
+    monkeypatch.setattr(rotation, "MAX_APPEND_ROWS", 4)
+    batches = [make_batch(2) for _ in range(6)]
+    assert [len(part) for part in rotation.appends(batches)] == [2, 2, 2]
+    monkeypatch.setattr(rotation, "MAX_APPEND_BYTES", 20)
+    batches = [make_batch(frames=[b"x" * 10]) for _ in range(6)]
+    assert [len(part) for part in rotation.appends(batches)] == [2, 2, 2]
+
+
+def test_an_append_fits_into_a_row_group() -> None:
+    """A record batch of a journal is never larger than a row group of the sealed file."""
+    assert rotation.MAX_APPEND_ROWS <= seal.GROUP_ROWS
+    assert rotation.MAX_APPEND_BYTES <= seal.GROUP_BYTES
 
 
 def test_no_rows_no_append() -> None:

@@ -12,7 +12,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.support.disk import BrokenDisk, FaultyDisk
+from tests.support.disk import BrokenDisk, FaultyDisk, ShortDisk
 from trio_collector.disk import LOCAL_DISK, Disk
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.telemetry import metrics
@@ -90,12 +90,7 @@ def journal(tmp_path: Path, make_batch: MakeBatch, write_journal: WriteJournal) 
 def counted() -> tuple[float, float, float, float]:
     """Return rows and files that were sealed, seals that were timed, and errors."""
     files = metrics.parquet_files_rotated.labels("binance", "btcusdt")
-    timed = next(
-        sample.value
-        for metric in metrics.seal_seconds.collect()
-        for sample in metric.samples
-        if sample.name.endswith("_count")
-    )
+    timed = seal_seconds("_count")
     return (
         metrics.parquet_rows_written._value.get(),
         files._value.get(),
@@ -104,16 +99,22 @@ def counted() -> tuple[float, float, float, float]:
     )
 
 
+def seal_seconds(suffix: str) -> float:
+    (metric,) = metrics.seal_seconds.collect()
+    return next(sample.value for sample in metric.samples if sample.name.endswith(suffix))
+
+
 def since(before: tuple[float, float, float, float]) -> tuple[float, ...]:
     return tuple(now - then for now, then in zip(counted(), before, strict=True))
 
 
 async def test_a_journal_of_this_process(scene_on: OpenScene, journal: bytes) -> None:
     """A journal that holds all that was acknowledged is sealed, counted, and no news."""
-    scene, before = scene_on(), counted()
+    scene, before, seconds = scene_on(), counted(), seal_seconds("_sum")
     scene.close(9)
     assert scene.state.waiting_seals == 1
     await scene.sealer.drain()
+    assert 0 < seal_seconds("_sum") - seconds < 60
     assert since(before) == (9, 1, 1, 0)
     assert len(scene.wakeups) == 1
     assert scene.rows() == []
@@ -146,6 +147,45 @@ async def test_a_journal_that_never_got_a_row(scene_on: OpenScene, journal: byte
     scene.close(0, b"")
     await scene.sealer.drain()
     assert not scene.exists(JOURNAL)
+    assert (scene.wakeups, scene.rows()) == ([], [])
+
+
+async def test_one_row_counts(scene_on: OpenScene, journal: bytes) -> None:
+    """A single row that was acknowledged is a loss if it is gone, and keeps the file."""
+    scene = scene_on()
+    scene.close(10)
+    with structlog.testing.capture_logs() as entries:
+        await scene.sealer.drain()
+    assert [entry["log_level"] for entry in entries] == ["info", "error"]
+    scene.close(1, b"")
+    await scene.sealer.drain()
+    assert [(row["rows"], row["lost_rows"]) for row in scene.rows()] == [(9, 1), (0, 1)]
+    assert scene.exists("quarantine" / JOURNAL)
+
+
+async def test_an_error_of_ours_is_tried_again_as_well(scene_on: OpenScene, journal: bytes) -> None:
+    """A sealed file that does not hold what it should is an error like one of the disk."""
+    scene, before = scene_on(ShortDisk(1)), counted()
+    scene.close(9)
+    with structlog.testing.capture_logs() as entries:
+        await scene.sealer.drain()
+    assert since(before) == (9, 1, 1, 1)
+    assert "the disk took" in (scene.state.last_error or "")
+    assert [entry["event"] for entry in entries] == [
+        "seal failed, will be tried again",
+        "segment sealed",
+    ]
+
+
+async def test_a_temporary_file_alone(scene_on: OpenScene, tmp_path: Path) -> None:
+    """A temporary file without a journal is removed."""
+    scene, temporary = scene_on(), SEALED.with_name(f"{SEALED.name}.tmp")
+    target = tmp_path / temporary
+    await trio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True))
+    await trio.Path(target).write_bytes(b"half")
+    scene.sealer.add_leftovers(Leftovers([temporary], [], []))
+    await scene.sealer.drain()
+    assert not scene.exists(temporary)
     assert (scene.wakeups, scene.rows()) == ([], [])
 
 
@@ -251,6 +291,7 @@ async def test_a_seal_that_fails_is_tried_later_and_later(
             await wait_all_tasks_blocked()
             assert scene.state.waiting_seals == 1
             assert scene.state.last_error == "[Errno 5] injected"
+            assert [entry["event"] for entry in entries] == ["seal failed, will be tried again"]
             await trio.sleep(20)
             scene.sealer.end()
     assert tried == [0.5, 1.5, 3.5, 7.5]
