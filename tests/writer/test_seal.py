@@ -18,6 +18,7 @@ from trio_collector.disk import LOCAL_DISK, LocalDisk
 from trio_collector.errors import JournalError, SealError
 from trio_collector.events import Batch, DataType, Stream
 from trio_collector.format.columns import record_batch
+from trio_collector.format.sealed_file import Contents
 from trio_collector.writer import seal as seal_module
 from trio_collector.writer.seal import seal
 
@@ -157,6 +158,16 @@ def test_a_disk_that_fails(journal: Path, tmp_path: Path, call: str) -> None:
     """Whatever fails before the rename is done, the journal stays and the temporary file goes."""
     with no_descriptor_leaks(), pytest.raises(OSError, match="injected"):
         seal(journal, BrokenDisk(call, OSError(errno.EIO, "injected")))
+    assert list(tmp_path.iterdir()) == [journal]
+
+
+def test_another_file_is_not_taken_for_it(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is sound but holds something else than the journal is not sealed."""
+    monkeypatch.setattr(seal_module, "check_sealed", lambda _path: Contents(rows=12))
+    with pytest.raises(SealError, match="its journal"):
+        seal(journal, LOCAL_DISK)
     assert list(tmp_path.iterdir()) == [journal]
 
 
