@@ -66,6 +66,9 @@ CORE = (
 # One without a file of its own has those alone.
 MORE_TESTS = {
     "format.header": ("format/test_journal.py", "format/test_sealed_file.py"),
+    "format.journal": ("format/test_journal_reader.py",),
+    "writer.recovery": ("writer/test_power_loss.py",),
+    "writer.seal": ("writer/test_power_loss.py", "format/test_sealed_file.py"),
     "feed.continuity.pending_gaps": ("feed/continuity/test_arbitration.py",),
     "exchanges.okx": ("exchanges/test_contract.py",),
     "exchanges.coinbase": ("exchanges/test_contract.py",),

@@ -65,6 +65,17 @@ def test_the_ledger_is_kept(guard: DiskGuard, make_batch: MakeBatch) -> None:
     assert not guard.keeps(make_batch(), is_failing=True)
 
 
+def test_the_state_has_what_is_free_and_what_was_dropped(
+    guard: DiskGuard, state: DiskState, make_batch: MakeBatch
+) -> None:
+    """The status document shows both, beside the metrics."""
+    guard.note_free(1234)
+    assert (state.free_bytes, state.rows_dropped) == (1234, 0)
+    guard.shed(make_batch(4))
+    guard.shed(make_batch(3))
+    assert state.rows_dropped == 7
+
+
 def test_what_was_shed_is_told_exactly(guard: DiskGuard, make_batch: MakeBatch) -> None:
     """One row per stream tells how many rows are missing, from when to when, and holds no budget."""
     before = metrics.total(metrics.messages_dropped.labels("disk"))

@@ -22,7 +22,7 @@ DEFAULT_EXCHANGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+class Simulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of a simulator; the same seed makes the same markets.
 
     A symbol that is not in `exchanges` is unknown to its exchange. Rates are means for one topic; the

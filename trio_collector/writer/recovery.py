@@ -145,8 +145,8 @@ def _recovered(outcome: Outcome, sealed: Sealed) -> Recovered:
     return Recovered(outcome, sealed.header.stream, sealed, sealed.lost_bytes)
 
 
-def quarantine(path: Path, root: Path, disk: Disk) -> Path:
-    """Move `path` into the quarantine and return where it is now. Raises OSError.
+def quarantine(path: Path, root: Path, disk: Disk) -> None:
+    """Move `path` into the quarantine. Raises OSError.
 
     The new name is synced before the old one is given up: a power loss leaves at least one of them.
     """
@@ -159,7 +159,6 @@ def quarantine(path: Path, root: Path, disk: Disk) -> Path:
     for folder in (*sorted(changed), path.parent):
         disk.sync_folder(folder)
     log.error("file set aside", path=str(path), quarantine=str(target))
-    return target
 
 
 def _compare(sealed: Path, journal: Path) -> Sealed | None:
