@@ -207,7 +207,8 @@ def judge_stream(name: Name, sent: Sent, stored: Rows, ledger: list[dict[str, An
         of_frames = [row for row in gaps if row["expected"] <= MOST_FRAMES]
         faults += _compare_skipped(sent, kept, of_frames)
     if (name[0], name[2]) in PROVABLE:
-        faults += _compare_gaps(name, expected_gaps(sent, rows), gaps, rows, sent)
+        expected = expected_gaps(sent, rows, has_same_ids=(name[0], name[2]) in SAME_IDS)
+        faults += _compare_gaps(name, expected, gaps, rows, sent)
     elif name[0] != "coinbase" and gaps:
         faults.append(f"{len(gaps)} gaps that nothing can prove")
     return Verdict(
@@ -244,13 +245,22 @@ def _missing(
     return tail, copies, lost
 
 
-def expected_gaps(sent: Sent, rows: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the holes in the ids of `rows`, in their order: the id before, and the id after."""
+def expected_gaps(sent: Sent, rows: Iterable[int], *, has_same_ids: bool) -> list[tuple[int, int]]:
+    """Return the holes in the ids of `rows`, in their order: the id before, and the id after.
+
+    Where ids are those of a connection, nothing tells what the first row of one follows if the
+    snapshot before it was lost; that the stream was not covered, the ledger says.
+    """
     found = []
     reached: int | None = None
+    connection_of = {} if has_same_ids else dict(zip(sent.digests, sent.connections, strict=True))
+    begun: set[int | None] = {None}
     for digest in rows:
         first, last = sent.ids[digest]
-        if reached is None or digest in sent.snapshots:
+        connection = connection_of.get(digest)
+        is_fresh = connection not in begun or digest in sent.snapshots
+        begun.add(connection)
+        if reached is None or is_fresh:
             reached = last
         elif first > reached + 1:
             found.append((reached, first - 1))
@@ -294,19 +304,22 @@ def _compare_skipped(sent: Sent, kept: Counter[int], told: list[dict[str, Any]])
     for connection, digest in zip(sent.connections, sent.digests, strict=True):
         if kept[digest] and digest in sent.numbers:
             read.setdefault(connection, []).append(sent.numbers[digest])
-    covered: dict[int, set[int]] = {connection: set() for connection in sent.skipped}
+    # Nothing tells which number the first frame of a connection should have.
+    due = {connection: set[int]() for connection in sent.skipped}
+    for connection, skipped in sent.skipped.items():
+        frames_read = read.get(connection, [0])
+        due[connection] = {each for each in skipped if min(frames_read) < each < max(frames_read)}
+    covered = {connection: set[int]() for connection in sent.skipped}
     for row in told:
         frames = set(range(row["expected"], row["got"]))
+        # The row does not name the simulator's connection: one that needs it comes first.
         whose = [c for c, skipped in sent.skipped.items() if frames <= skipped - covered[c]]
         if whose:
-            covered[whose[0]] |= frames
+            covered[max(whose, key=lambda c: len(frames & due[c]))] |= frames
         else:
             faults.append(f"false gap of frames: {row['expected']} to {row['got']}")
-    for connection, skipped in sent.skipped.items():
-        # Nothing tells which number the first frame of a connection should have.
-        frames_read = read.get(connection, [0])
-        due = {frame for frame in skipped if min(frames_read) < frame < max(frames_read)}
-        if missed := due - covered[connection]:
+    for connection, frames in due.items():
+        if missed := frames - covered[connection]:
             faults.append(f"{len(missed)} frames skipped on a connection and not told")
     return faults
 
