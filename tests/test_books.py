@@ -178,6 +178,6 @@ async def test_whole_books_come_whatever_is_answered_first(
         await wait_until(partial(has_files, archive, exchanges))
     happened = [each.kind for each in simulator.injected_faults]
     assert sorted(happened) == sorted(fault.kind for fault in bad)
-    rows = [row for rows in files_of(archive, "binance") for row in rows]
-    _book, steps = build(rows)
-    assert steps > 10
+    files = [rows for rows in files_of(archive, "binance") if any(is_whole(d) for _id, d in rows)]
+    # File by file: the whole book of the last one may have come just before the end.
+    assert max(steps for _book, steps in map(build, files)) > 10
