@@ -1,6 +1,7 @@
 """Sealed files hold exactly what their journals held, for every reader."""
 
 import errno
+import gc
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +224,38 @@ def test_a_full_disk(journal: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space"):
         seal(journal, FullDisk())
     assert list(tmp_path.iterdir()) == [journal]
+
+
+class _FullOnce(LocalDisk):
+    """A disk without room for its second write; `written` is where its other writes went."""
+
+    def __init__(self) -> None:
+        self.written: list[int] = []
+        self._calls = 0
+
+    def write(self, descriptor: int, content: bytes | memoryview) -> int:
+        self._calls += 1
+        if self._calls == 2:
+            raise OSError(errno.ENOSPC, "no space")
+        self.written.append(descriptor)
+        return super().write(descriptor, content)
+
+
+def test_nothing_is_written_after_a_failed_seal(journal: Path, tmp_path: Path) -> None:
+    """Arrow writes a footer when the error is released: another file may have the descriptor."""
+    disk = _FullOnce()
+    with pytest.raises(OSError, match="no space") as raised:
+        seal(journal, disk)
+    before = len(disk.written)
+    taken = [LOCAL_DISK.create(tmp_path / name) for name in ("one", "two")]
+    try:
+        del raised
+        gc.collect()
+    finally:
+        for descriptor in taken:
+            LOCAL_DISK.close(descriptor)
+    assert len(disk.written) == before
+    assert [(tmp_path / name).read_bytes() for name in ("one", "two")] == [b"", b""]
 
 
 def test_a_foreign_file_is_not_overwritten(journal: Path) -> None:

@@ -89,13 +89,15 @@ def remove(path: Path, disk: Disk) -> None:
 def _write_checked(reader: JournalReader, temporary: Path, disk: Disk) -> None:
     """Write all of `reader` to `temporary`, check it and sync it."""
     descriptor = disk.create(temporary)
+    sink = _Sink(temporary, descriptor, disk)
     try:
-        written = _write(reader, _Sink(temporary, descriptor, disk))
+        written = _write(reader, sink)
         found = check_sealed(temporary)
         if found != written:
             raise SealError(temporary, f"holds {found}, its journal {written}")
         disk.sync(descriptor)
     finally:
+        sink.close()
         disk.close(descriptor)
 
 
@@ -145,7 +147,11 @@ def _with_names(rows: pa.Table, header: Header) -> pa.Table:
 
 
 class _Sink(io.RawIOBase):
-    """A file that Parquet is written to through `Disk`."""
+    """A file that Parquet is written to through `Disk`, until it is closed.
+
+    After an error Arrow's writer writes its footer when it is released, as late as that may be. The
+    descriptor's number may belong to another file by then.
+    """
 
     def __init__(self, path: Path, descriptor: int, disk: Disk) -> None:
         self._path = path
@@ -156,6 +162,8 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, content: memoryview) -> int:  # type: ignore[override]  # Arrow hands us bytes
+        if self.closed:
+            raise SealError(self._path, "is closed")
         taken = self._disk.write(self._descriptor, content)
         if taken != len(content):
             raise SealError(self._path, f"the disk took {taken} of {len(content)} bytes")
