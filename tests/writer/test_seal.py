@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.disk import BrokenDisk, ShortDisk, no_descriptor_leaks
+from tests.support.disk import BrokenDisk, FaultyDisk, ShortDisk, no_descriptor_leaks
 from trio_collector import __version__
 from trio_collector.disk import LOCAL_DISK, LocalDisk
 from trio_collector.errors import JournalError, SealError
@@ -226,35 +226,22 @@ def test_a_full_disk(journal: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [journal]
 
 
-class _FullOnce(LocalDisk):
-    """A disk without room for its second write; `written` is where its other writes went."""
-
-    def __init__(self) -> None:
-        self.written: list[int] = []
-        self._calls = 0
-
-    def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        self._calls += 1
-        if self._calls == 2:
-            raise OSError(errno.ENOSPC, "no space")
-        self.written.append(descriptor)
-        return super().write(descriptor, content)
-
-
 def test_nothing_is_written_after_a_failed_seal(journal: Path, tmp_path: Path) -> None:
     """Arrow writes a footer when the error is released: another file may have the descriptor."""
-    disk = _FullOnce()
+    disk = FaultyDisk(2, ["write"], OSError(errno.ENOSPC, "no space"))
     with pytest.raises(OSError, match="no space") as raised:
         seal(journal, disk)
-    before = len(disk.written)
+    assert disk.has_happened
+    before = disk.count
     taken = [LOCAL_DISK.create(tmp_path / name) for name in ("one", "two")]
     try:
+        disk.failure = None
         del raised
         gc.collect()
     finally:
         for descriptor in taken:
             LOCAL_DISK.close(descriptor)
-    assert len(disk.written) == before
+    assert disk.count == before
     assert [(tmp_path / name).read_bytes() for name in ("one", "two")] == [b"", b""]
 
 
