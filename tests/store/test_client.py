@@ -3,19 +3,17 @@
 import hashlib
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 
 from tests.support.bucket import (
-    Bucket,
     Credential,
     Fault,
     FaultScript,
 )
-from tests.support.stores import KEYS, RawServers, answer
+from tests.support.stores import KEYS, ContentOf, OpenStore, RawServers, StartBucket, answer
 from trio_collector import __version__
 from trio_collector.config.settings import AwsSection
 from trio_collector.errors import (
@@ -26,16 +24,13 @@ from trio_collector.errors import (
 from trio_collector.store.client import Client, FilePart, S3Request
 from trio_collector.store.credentials import AccessKeys, CredentialChain
 from trio_collector.store.digest import Part
-from trio_collector.store.local_file import LocalFile
 from trio_collector.store.responses import StoreResponse
 from trio_collector.store.s3 import S3Store
 
-ContentOf = Callable[[bytes], Awaitable[LocalFile]]
-Open = Callable[..., S3Store]
-Start = Callable[..., Awaitable[Bucket]]
 
-
-async def test_retry_after(start_bucket: Start, store_of: Open, content_of: ContentOf) -> None:
+async def test_retry_after(
+    start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf
+) -> None:
     """The store's wish to be left alone is passed on."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(Fault.SLOW_DOWN,), retry_after_s=17))
@@ -70,7 +65,7 @@ async def test_store_that_lacks_everything(serve_raw: RawServers, content_of: Co
         await store.put("key", await content_of(b"rows"))
 
 
-async def test_expired_keys_are_looked_for_anew(start_bucket: Start) -> None:
+async def test_expired_keys_are_looked_for_anew(start_bucket: StartBucket) -> None:
     """Once the store finds a token too old, the next attempt asks for keys again."""
     bucket = await start_bucket()
     aws = AwsSection(region=bucket.region, bucket=bucket.bucket, endpoint_url=bucket.endpoint_url)

@@ -1,18 +1,24 @@
 """One exchange over a bad line: each failure is one StoreError in words, in time."""
 
 import os
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
 from tests.support.bucket import (
-    Bucket,
     Fault,
     FaultScript,
 )
-from tests.support.stores import RawServers, answer, put_and_cancel, store_at
+from tests.support.stores import (
+    ContentOf,
+    OpenStore,
+    RawServers,
+    StartBucket,
+    answer,
+    put_and_cancel,
+    store_at,
+)
 from trio_collector.errors import (
     StoreError,
     StoreRejected,
@@ -20,12 +26,6 @@ from trio_collector.errors import (
     StoreUnavailable,
 )
 from trio_collector.store import http
-from trio_collector.store.local_file import LocalFile
-from trio_collector.store.s3 import S3Store
-
-ContentOf = Callable[[bytes], Awaitable[LocalFile]]
-Open = Callable[..., S3Store]
-Start = Callable[..., Awaitable[Bucket]]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ async def test_failures(
     fault: Fault,
     kind: type[StoreError],
     words: str,
-    start_bucket: Start,
-    store_of: Open,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
     content_of: ContentOf,
 ) -> None:
     """Whatever happens to a request is told as what it is."""
@@ -77,8 +77,8 @@ async def test_silence(
     fault: Fault,
     after_s: float,
     words: str,
-    start_bucket: Start,
-    store_of: Open,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
     content_of: ContentOf,
 ) -> None:
     """A store that says nothing, or next to nothing, is given up after a while."""
@@ -126,7 +126,7 @@ async def test_no_such_name() -> None:
     assert "name server" in caught.value.remedy
 
 
-async def test_untrusted_certificate(start_bucket: Start, store_of: Open) -> None:
+async def test_untrusted_certificate(start_bucket: StartBucket, store_of: OpenStore) -> None:
     """A certificate that nobody vouches for is refused; there is no switch against that."""
     bucket = await start_bucket(is_tls=True)
     with pytest.raises(StoreRejected, match="untrusted CA") as caught:
@@ -135,7 +135,7 @@ async def test_untrusted_certificate(start_bucket: Start, store_of: Open) -> Non
     await store_of(bucket).ensure_bucket()
 
 
-async def test_certificate_of_another_host(start_bucket: Start, store_of: Open) -> None:
+async def test_certificate_of_another_host(start_bucket: StartBucket, store_of: OpenStore) -> None:
     """A certificate for another name is refused as well."""
     bucket = await start_bucket(is_tls=True)
     trio.socket.set_custom_hostname_resolver(Loopback())
@@ -157,14 +157,14 @@ class Loopback(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_no_tls_there(start_bucket: Start) -> None:
+async def test_no_tls_there(start_bucket: StartBucket) -> None:
     """A port without TLS is told as that."""
     bucket = await start_bucket()
     with pytest.raises(StoreUnavailable, match="closed during the TLS handshake"):
         await store_at(bucket.endpoint_url.replace("http:", "https:")).ensure_bucket()
 
 
-async def test_tls(start_bucket: Start, store_of: Open, content_of: ContentOf) -> None:
+async def test_tls(start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf) -> None:
     """Over TLS everything is as without."""
     store = store_of(await start_bucket(is_tls=True))
     content = await content_of(os.urandom(3 << 20))
@@ -199,7 +199,9 @@ async def test_redirect_is_not_followed(serve_raw: RawServers) -> None:
     assert "aws.region" in caught.value.remedy
 
 
-async def test_cancelled(start_bucket: Start, store_of: Open, content_of: ContentOf) -> None:
+async def test_cancelled(
+    start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf
+) -> None:
     """A cancelled call lets go at once."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(Fault.STALLED_REPLY,)))

@@ -1,7 +1,6 @@
 """A large file goes in parts: all of them, or nothing stays behind."""
 
 import os
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
@@ -10,12 +9,11 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from tests.support.bucket import (
-    Bucket,
     Fault,
     FaultScript,
     Operation,
 )
-from tests.support.stores import ScriptedClient, put_and_cancel
+from tests.support.stores import ContentOf, OpenStore, ScriptedClient, StartBucket, put_and_cancel
 from trio_collector.errors import (
     ObjectExists,
     StoreError,
@@ -29,11 +27,6 @@ from trio_collector.store.local_file import LocalFile
 from trio_collector.store.multipart import SentPart, put_in_parts, render_parts
 from trio_collector.store.object_store import ObjectInfo
 from trio_collector.store.responses import StoreResponse
-from trio_collector.store.s3 import S3Store
-
-ContentOf = Callable[[bytes], Awaitable[LocalFile]]
-Open = Callable[..., S3Store]
-Start = Callable[..., Awaitable[Bucket]]
 
 
 @pytest.fixture
@@ -42,7 +35,10 @@ async def large(content_of: ContentOf, small_parts: int) -> LocalFile:
 
 
 async def test_part_is_sent_again(
-    fast_clock: trio.testing.MockClock, start_bucket: Start, store_of: Open, large: LocalFile
+    fast_clock: trio.testing.MockClock,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
+    large: LocalFile,
 ) -> None:
     """A part that fails does not cost the others."""
     bucket = await start_bucket()
@@ -61,8 +57,8 @@ async def test_completing_fails(
     fast_clock: trio.testing.MockClock,
     fault: Fault,
     kind: type[StoreError],
-    start_bucket: Start,
-    store_of: Open,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
     large: LocalFile,
 ) -> None:
     """Completing may fail with any status; the upload is aborted."""
@@ -77,7 +73,10 @@ async def test_completing_fails(
 
 
 async def test_refused_part(
-    fast_clock: trio.testing.MockClock, start_bucket: Start, store_of: Open, large: LocalFile
+    fast_clock: trio.testing.MockClock,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
+    large: LocalFile,
 ) -> None:
     """A part that may not be put ends the upload, which is aborted."""
     bucket = await start_bucket(denied=frozenset({Operation.UPLOAD_PART}))
@@ -87,7 +86,7 @@ async def test_refused_part(
 
 
 async def test_taken_name(
-    start_bucket: Start, store_of: Open, large: LocalFile, content_of: ContentOf
+    start_bucket: StartBucket, store_of: OpenStore, large: LocalFile, content_of: ContentOf
 ) -> None:
     """A name that is taken is refused at the end, and no part stays."""
     bucket = await start_bucket()
@@ -98,7 +97,9 @@ async def test_taken_name(
     assert not bucket.uploads
 
 
-async def test_cancelled_parts(start_bucket: Start, store_of: Open, large: LocalFile) -> None:
+async def test_cancelled_parts(
+    start_bucket: StartBucket, store_of: OpenStore, large: LocalFile
+) -> None:
     """A cancelled upload is aborted on the way out, which takes a moment."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(None, Fault.STALLED_REPLY)))
@@ -108,7 +109,10 @@ async def test_cancelled_parts(start_bucket: Start, store_of: Open, large: Local
 
 
 async def test_abort_has_an_end(
-    fast_clock: trio.testing.MockClock, start_bucket: Start, store_of: Open, large: LocalFile
+    fast_clock: trio.testing.MockClock,
+    start_bucket: StartBucket,
+    store_of: OpenStore,
+    large: LocalFile,
 ) -> None:
     """A store that is gone does not hold up the end of the process; a word says what is left."""
     bucket = await start_bucket()

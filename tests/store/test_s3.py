@@ -1,26 +1,17 @@
 """A bucket of S3: what is read, rejected or denied is told as what it is."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from tests.support.bucket import (
-    Bucket,
     Operation,
 )
-from tests.support.stores import RawServers, answer
+from tests.support.stores import ContentOf, OpenStore, RawServers, StartBucket, answer
 from trio_collector.errors import (
     DiskError,
     StoreError,
     StoreRejected,
     StoreUnavailable,
 )
-from trio_collector.store.local_file import LocalFile
-from trio_collector.store.s3 import S3Store
-
-ContentOf = Callable[[bytes], Awaitable[LocalFile]]
-Open = Callable[..., S3Store]
-Start = Callable[..., Awaitable[Bucket]]
 
 
 async def test_longer_object(serve_raw: RawServers) -> None:
@@ -30,7 +21,9 @@ async def test_longer_object(serve_raw: RawServers) -> None:
         await store.fetch_digest("key", 10)
 
 
-async def test_file_that_shrank(start_bucket: Start, store_of: Open, content_of: ContentOf) -> None:
+async def test_file_that_shrank(
+    start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf
+) -> None:
     """A file that is shorter than when it was hashed is an error of the disk, and nothing is there."""
     bucket = await start_bucket()
     content = await content_of(b"rows")
@@ -41,7 +34,7 @@ async def test_file_that_shrank(start_bucket: Start, store_of: Open, content_of:
 
 
 async def test_file_that_changed(
-    start_bucket: Start, store_of: Open, content_of: ContentOf
+    start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf
 ) -> None:
     """A file that changed since it was hashed is refused by the signature."""
     bucket = await start_bucket()
@@ -54,7 +47,7 @@ async def test_file_that_changed(
 
 
 async def test_file_that_is_gone(
-    start_bucket: Start, store_of: Open, content_of: ContentOf
+    start_bucket: StartBucket, store_of: OpenStore, content_of: ContentOf
 ) -> None:
     """A file that is not there is told as the system does."""
     content = await content_of(b"rows")
@@ -63,7 +56,7 @@ async def test_file_that_is_gone(
         await store_of(await start_bucket()).put("key", content)
 
 
-async def test_bucket_that_may_not_be_seen(start_bucket: Start, store_of: Open) -> None:
+async def test_bucket_that_may_not_be_seen(start_bucket: StartBucket, store_of: OpenStore) -> None:
     """HEAD says 403 and nothing else; GET tells why."""
     bucket = await start_bucket(denied=frozenset({Operation.HEAD_OBJECT, Operation.GET_OBJECT}))
     with pytest.raises(StoreRejected, match="403 AccessDenied") as caught:

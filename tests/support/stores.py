@@ -2,7 +2,7 @@
 
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -15,6 +15,11 @@ from trio_collector.store.credentials import CredentialChain
 from trio_collector.store.local_file import LocalFile
 from trio_collector.store.responses import StoreResponse
 from trio_collector.store.s3 import S3Store
+
+# What fixtures return.
+ContentOf = Callable[[bytes], Awaitable[LocalFile]]
+OpenStore = Callable[..., S3Store]
+StartBucket = Callable[..., Awaitable[Bucket]]
 
 KEYS = {"AWS_ACCESS_KEY": "a", "AWS_SECRET_KEY": "hidden"}
 

@@ -10,16 +10,15 @@ from structlog.testing import capture_logs
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
 from tests.support.delivery import MemoryStore, facts_of
 from tests.support.delivery_disk import FaultyDisk
+from tests.support.stores import OpenStore
 from trio_collector.errors import IntegrityError, StoreError, StoreRejected, StoreUnavailable
 from trio_collector.store import local_file
 from trio_collector.store.local_file import LocalFile, hash_part
 from trio_collector.store.object_store import ObjectInfo
-from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.delivery import Upload
 from trio_collector.uploader.spool import SealedFile
 
 Seal = Callable[..., SealedFile]
-Open = Callable[..., S3Store]
 
 FIRST_MS = 1_795_348_800_100
 
@@ -31,7 +30,7 @@ async def bucket(start_bucket: Any) -> Bucket:
 
 
 @pytest.fixture
-def upload_of(bucket: Bucket, store_of: Open) -> Callable[[SealedFile], Upload]:
+def upload_of(bucket: Bucket, store_of: OpenStore) -> Callable[[SealedFile], Upload]:
     return lambda sealed: Upload(sealed, store_of(bucket))
 
 
@@ -200,7 +199,7 @@ async def test_taken_and_not_there(seal: Seal, bucket: Bucket, upload_of: Upload
     ],
 )
 async def test_cheapest_proof(
-    settings: dict[str, Any], is_read_back: bool, seal: Seal, start_bucket: Any, store_of: Open
+    settings: dict[str, Any], is_read_back: bool, seal: Seal, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """A checksum is enough, and so is an MD5; where there is neither, the file is read back."""
     bucket = await start_bucket(**settings)
@@ -209,7 +208,7 @@ async def test_cheapest_proof(
 
 
 async def test_read_back_with_parts(
-    seal: Seal, start_bucket: Any, store_of: Open, small_parts: int
+    seal: Seal, start_bucket: Any, store_of: OpenStore, small_parts: int
 ) -> None:
     """A file in parts is read back as well, where nothing else proves it."""
     bucket = await start_bucket(etags="kms", has_checksums=False)
@@ -218,7 +217,7 @@ async def test_read_back_with_parts(
 
 
 async def test_bucket_is_created_when_it_is_needed(
-    seal: Seal, start_bucket: Any, store_of: Open
+    seal: Seal, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """A bucket that is missing is created, and the file put into it."""
     bucket = await start_bucket(is_created=False)
@@ -227,7 +226,7 @@ async def test_bucket_is_created_when_it_is_needed(
 
 
 async def test_bucket_that_may_not_be_created(
-    seal: Seal, start_bucket: Any, store_of: Open
+    seal: Seal, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """A bucket that is missing and not to be created is a refusal."""
     bucket = await start_bucket(is_created=False)
@@ -235,7 +234,7 @@ async def test_bucket_that_may_not_be_created(
         await Upload(seal(FIRST_MS), store_of(bucket, create_bucket=False)).attempt()
 
 
-async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: Open) -> None:
+async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: OpenStore) -> None:
     """Without a right to look it puts all the same, and keeps the file, for nothing is proven."""
     looking = frozenset({Operation.HEAD_OBJECT, Operation.GET_OBJECT})
     bucket = await start_bucket(denied=looking)
@@ -246,7 +245,7 @@ async def test_look_that_is_refused(seal: Seal, start_bucket: Any, store_of: Ope
 
 @pytest.mark.parametrize("etags", ["kms", "opaque"])
 async def test_put_and_head_disagree(
-    etags: str, seal: Seal, start_bucket: Any, store_of: Open
+    etags: str, seal: Seal, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """Two ETags of one object are a contradiction, also where no ETag is an MD5."""
     bucket = await start_bucket(etags=etags)
@@ -258,7 +257,7 @@ async def test_put_and_head_disagree(
     assert len(bucket.objects) == 1
 
 
-async def test_rejected_look(seal: Seal, bucket: Bucket, store_of: Open) -> None:
+async def test_rejected_look(seal: Seal, bucket: Bucket, store_of: OpenStore) -> None:
     """A look that is rejected for another reason than a missing right ends the attempt."""
     facts = facts_of(bucket) | {"secret_key": "another"}
     with pytest.raises(StoreRejected, match="SignatureDoesNotMatch"):

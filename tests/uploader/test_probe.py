@@ -1,13 +1,13 @@
 """Trying the bucket says in words what works, what does not, and what to do about it."""
 
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from tests.support.stores import OpenStore
 from trio_collector.config.settings import AwsSection
 from trio_collector.errors import StoreUnavailable
 from trio_collector.store.client import Client
@@ -15,8 +15,6 @@ from trio_collector.store.credentials import CredentialChain
 from trio_collector.store.object_store import ObjectInfo
 from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.probe import ProbeFinding, probe_store
-
-Open = Callable[..., S3Store]
 
 AWS = AwsSection(bucket="archive")
 STEPS = ["bucket", "put", "head", "get", "verify", "condition", "delete"]
@@ -26,7 +24,7 @@ def failed(findings: list[ProbeFinding]) -> list[ProbeFinding]:
     return [each for each in findings if not each.is_ok]
 
 
-async def test_all_is_well(start_bucket: Any, store_of: Open) -> None:
+async def test_all_is_well(start_bucket: Any, store_of: OpenStore) -> None:
     """Each step is told, and nothing is left in the bucket."""
     bucket = await start_bucket(is_created=False)
     findings = await probe_store(AWS, store_of(bucket))
@@ -37,7 +35,7 @@ async def test_all_is_well(start_bucket: Any, store_of: Open) -> None:
     assert not bucket.objects
 
 
-async def test_real_store(swift: dict[str, str], store_of: Open) -> None:
+async def test_real_store(swift: dict[str, str], store_of: OpenStore) -> None:
     """So it is with OpenStack Swift."""
     findings = await probe_store(AWS, store_of({**swift, "bucket": "probed"}))
     assert not failed(findings)
@@ -52,7 +50,7 @@ async def test_real_store(swift: dict[str, str], store_of: Open) -> None:
     ],
 )
 async def test_missing_right(
-    operation: Operation, step: str, right: str, start_bucket: Any, store_of: Open
+    operation: Operation, step: str, right: str, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """A right that is missing is named."""
     bucket = await start_bucket(denied=frozenset({operation}))
@@ -61,7 +59,7 @@ async def test_missing_right(
     assert finding.remedy == f"allow {right} on arn:aws:s3:::archive/*"
 
 
-async def test_rights_that_are_not_needed(start_bucket: Any, store_of: Open) -> None:
+async def test_rights_that_are_not_needed(start_bucket: Any, store_of: OpenStore) -> None:
     """Looking at the bucket and deleting from it may be forbidden."""
     denied = frozenset({Operation.HEAD_BUCKET, Operation.DELETE_OBJECT})
     bucket = await start_bucket(denied=denied)
@@ -80,7 +78,7 @@ async def test_rights_that_are_not_needed(start_bucket: Any, store_of: Open) -> 
     ],
 )
 async def test_wrong_settings(
-    changes: dict[str, Any], words: str, remedy: str, start_bucket: Any, store_of: Open
+    changes: dict[str, Any], words: str, remedy: str, start_bucket: Any, store_of: OpenStore
 ) -> None:
     """A wrong setting is named."""
     store = store_of(await start_bucket(), **changes)
@@ -89,7 +87,7 @@ async def test_wrong_settings(
     assert remedy in finding.remedy
 
 
-async def test_wrong_clock(start_bucket: Any, store_of: Open) -> None:
+async def test_wrong_clock(start_bucket: Any, store_of: OpenStore) -> None:
     """A wrong clock is told."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(None, Fault.SKEWED)))
@@ -97,7 +95,7 @@ async def test_wrong_clock(start_bucket: Any, store_of: Open) -> None:
     assert (finding.step, "clock" in finding.remedy) == ("put", True)
 
 
-async def test_wrong_keys(start_bucket: Any, store_of: Open) -> None:
+async def test_wrong_keys(start_bucket: Any, store_of: OpenStore) -> None:
     """A key that the store does not know is told."""
     bucket = await start_bucket()
     bucket.credentials.clear()
@@ -120,7 +118,7 @@ async def test_no_keys(start_bucket: Any) -> None:
     assert "AWS_ACCESS_KEY_ID" in finding.remedy
 
 
-async def test_untrusted_certificate(start_bucket: Any, store_of: Open) -> None:
+async def test_untrusted_certificate(start_bucket: Any, store_of: OpenStore) -> None:
     """A certificate that nobody vouches for is told, with how to vouch for it."""
     bucket = await start_bucket(is_tls=True)
     store = store_of(facts_without_authority(bucket))
@@ -134,7 +132,7 @@ def facts_without_authority(bucket: Bucket) -> dict[str, str]:
     return {name: getattr(bucket, name) for name in names}
 
 
-async def test_no_tls(start_bucket: Any, store_of: Open) -> None:
+async def test_no_tls(start_bucket: Any, store_of: OpenStore) -> None:
     """A port that does not speak TLS is told."""
     bucket = await start_bucket()
     url = bucket.endpoint_url.replace("http:", "https:")
@@ -153,7 +151,7 @@ class NoNames(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_no_such_name(start_bucket: Any, store_of: Open) -> None:
+async def test_no_such_name(start_bucket: Any, store_of: OpenStore) -> None:
     """A name that is not found is told, with what it was made of."""
     store = store_of(await start_bucket(), endpoint_url="https://store.invalid")
     trio.socket.set_custom_hostname_resolver(NoNames())
@@ -162,7 +160,7 @@ async def test_no_such_name(start_bucket: Any, store_of: Open) -> None:
     assert "aws.addressing_style" in finding.remedy
 
 
-async def test_store_without_conditions(start_bucket: Any, store_of: Open) -> None:
+async def test_store_without_conditions(start_bucket: Any, store_of: OpenStore) -> None:
     """A store that overwrites is told, with advice; one can live with it."""
     findings = await probe_store(AWS, Overwriting(store_of(await start_bucket())))
     condition = findings[STEPS.index("condition")]
@@ -186,7 +184,7 @@ class Overwriting:
         return await self._store.put(key, content)
 
 
-async def test_lying_store(start_bucket: Any, store_of: Open) -> None:
+async def test_lying_store(start_bucket: Any, store_of: OpenStore) -> None:
     """A store that tells wrong sizes is found out."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(rate=1.0, kinds=(Fault.FALSE_CHECKSUM,)))
@@ -195,7 +193,7 @@ async def test_lying_store(start_bucket: Any, store_of: Open) -> None:
     assert "checksum" in findings[0].text
 
 
-async def test_nothing_is_raised(store_of: Open) -> None:
+async def test_nothing_is_raised(store_of: OpenStore) -> None:
     """Whatever the store does is a finding."""
 
     class Down:

@@ -9,15 +9,11 @@ import pytest
 
 from tests.support.bucket import Bucket
 from tests.support.delivery import facts_of
+from tests.support.stores import ContentOf, OpenStore
 from trio_collector.errors import BucketMissing, IntegrityError, ObjectExists, StoreRejected
 from trio_collector.layout import encode_name
-from trio_collector.store.local_file import LocalFile
 from trio_collector.store.object_store import ObjectStore
-from trio_collector.store.s3 import S3Store
 from trio_collector.uploader.verification import Proof, contradiction, plan_verification
-
-ContentOf = Callable[[bytes], Awaitable[LocalFile]]
-Open = Callable[..., S3Store]
 
 SYMBOLS = ["btcusdt", "BTC/USDT", "..", "名", "a b", "a+b=c:d", "%41", "~", "*'()!$&,;@?#"]
 
@@ -39,7 +35,7 @@ async def place(
 
 
 @pytest.fixture
-async def store(place: Any, store_of: Open) -> ObjectStore:
+async def store(place: Any, store_of: OpenStore) -> ObjectStore:
     store: ObjectStore = store_of(place) if isinstance(place, Bucket | dict) else place
     await store.ensure_bucket()
     return store
@@ -118,7 +114,7 @@ async def test_wrong_size_of_what_is_fetched(store: ObjectStore, content_of: Con
 
 
 @with_a_server
-async def test_bucket_is_created(place: Any, store_of: Open, content_of: ContentOf) -> None:
+async def test_bucket_is_created(place: Any, store_of: OpenStore, content_of: ContentOf) -> None:
     """A bucket that is missing is created if it may be, and only then."""
     careful = store_of(place, create_bucket=False)
     with pytest.raises(BucketMissing) as caught:
@@ -132,7 +128,7 @@ async def test_bucket_is_created(place: Any, store_of: Open, content_of: Content
 
 
 @with_a_server
-async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -> None:
+async def test_wrong_secret(place: Any, store_of: OpenStore, content_of: ContentOf) -> None:
     """A signature by another secret is refused for good, and HEAD finds out why."""
     await store_of(place).ensure_bucket()
     facts = place if isinstance(place, dict) else facts_of(place)
@@ -145,7 +141,7 @@ async def test_wrong_secret(place: Any, store_of: Open, content_of: ContentOf) -
 
 
 async def test_unknown_key(
-    start_bucket: Callable[..., Awaitable[Bucket]], store_of: Open, content_of: ContentOf
+    start_bucket: Callable[..., Awaitable[Bucket]], store_of: OpenStore, content_of: ContentOf
 ) -> None:
     """An access key that the store does not know is refused for good, and HEAD finds out why."""
     bucket = await start_bucket()

@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.bucket import Bucket, Fault, FaultScript, Operation
+from tests.support.stores import OpenStore
 from trio_collector.config.settings import AwsSection, StorageSection
 from trio_collector.disk import LocalDisk
 from trio_collector.errors import StoreError, StoreRejected, StoreUnavailable
 from trio_collector.logs.setup import configure_logging
-from trio_collector.store.s3 import S3Store
 from trio_collector.telemetry import metrics
 from trio_collector.telemetry.storage_state import DeliveryState
 from trio_collector.threads import Workers
@@ -29,7 +29,6 @@ from trio_collector.uploader.spool import SealedFile
 from trio_collector.uploader.task import DELAYS, run_uploader
 
 Seal = Callable[..., SealedFile]
-Open = Callable[..., S3Store]
 
 FIRST_MS = 1_795_348_800_100
 
@@ -76,7 +75,7 @@ async def bucket(start_bucket: Any) -> Bucket:
 
 @pytest.fixture
 def start(
-    nursery: trio.Nursery, storage: StorageSection, bucket: Bucket, store_of: Open
+    nursery: trio.Nursery, storage: StorageSection, bucket: Bucket, store_of: OpenStore
 ) -> Callable[..., Delivery]:
     """Start an uploader into the bucket."""
 
@@ -264,7 +263,7 @@ async def test_refusal_is_loud_and_harmless(
     spool: Path,
     seal: Seal,
     start_bucket: Any,
-    store_of: Open,
+    store_of: OpenStore,
     nursery: trio.Nursery,
     storage: StorageSection,
 ) -> None:

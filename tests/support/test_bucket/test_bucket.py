@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.bucket import Bucket, Credential, Operation
+from tests.support.bucket import Credential, Operation
+from tests.support.stores import StartBucket
 
 Ask = Callable[..., Awaitable[httpx.Response]]
-Start = Callable[..., Awaitable[Bucket]]
 StoreOf = Callable[..., Any]
 BODY = b"rows" * 1000
 KMS = "x-amz-server-side-encryption"
@@ -26,7 +26,7 @@ def code_of(response: httpx.Response) -> str:
     return response.text.partition("<Code>")[2].partition("</Code>")[0]
 
 
-async def test_checksums(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_checksums(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A checksum that was sent is returned by PUT, and by HEAD when asked for."""
     bucket = await start_bucket()
     sent = {"x-amz-checksum-sha256": checksum_of(BODY)}
@@ -39,7 +39,7 @@ async def test_checksums(start_bucket: Start, store_of: StoreOf, ask: Ask) -> No
     assert "x-amz-checksum-sha256" not in plain.headers
 
 
-async def test_without_checksums(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_without_checksums(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A bucket without checksums checks them, and returns none on HEAD."""
     bucket = await start_bucket(has_checksums=False)
     sent = {"x-amz-checksum-sha256": checksum_of(BODY)}
@@ -50,7 +50,7 @@ async def test_without_checksums(start_bucket: Start, store_of: StoreOf, ask: As
 
 @pytest.mark.parametrize(("etags", "header"), [("kms", "aws:kms"), ("opaque", None)])
 async def test_etags(
-    etags: str, header: str | None, start_bucket: Start, store_of: StoreOf, ask: Ask
+    etags: str, header: str | None, start_bucket: StartBucket, store_of: StoreOf, ask: Ask
 ) -> None:
     """An ETag need not be an MD5; with KMS it looks like one, and a header says that it is none."""
     bucket = await start_bucket(etags=etags)
@@ -61,7 +61,7 @@ async def test_etags(
     assert (len(head.headers["etag"].strip('"')) == 32) == (etags == "kms")
 
 
-async def test_creation(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_creation(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A bucket that is not there is created once, in its own region."""
     bucket = await start_bucket(is_created=False)
     store = store_of(bucket)
@@ -78,7 +78,7 @@ async def test_creation(start_bucket: Start, store_of: StoreOf, ask: Ask) -> Non
     assert "eu-test-1</LocationConstraint>" in (await ask(store, "GET", query="location=")).text
 
 
-async def test_denied(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_denied(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """What is denied is refused, and the rest is not."""
     bucket = await start_bucket(denied=frozenset({Operation.DELETE_OBJECT}))
     assert (await ask(store_of(bucket), "PUT", "key", content=BODY)).is_success
@@ -87,7 +87,7 @@ async def test_denied(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
     assert "key" in bucket.objects
 
 
-async def test_tokens(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_tokens(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """Keys of a session need their token, and are of no use when it has expired."""
     bucket = await start_bucket(session_token="session")
     store = store_of(bucket)
@@ -97,7 +97,7 @@ async def test_tokens(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
     assert code_of(await ask(store, "PUT", "key", content=BODY)) == "ExpiredToken"
 
 
-async def test_virtual_addressing(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_virtual_addressing(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """In front of `.localhost` stands the bucket, and the whole path is the key."""
     bucket = await start_bucket()
     host = {"host": f"{bucket.bucket}.localhost:{bucket.port}"}
@@ -106,7 +106,7 @@ async def test_virtual_addressing(start_bucket: Start, store_of: StoreOf, ask: A
     assert set(bucket.objects) == {f"{bucket.bucket}/key"}
 
 
-async def test_parts_with_checksums(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_parts_with_checksums(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """An upload with checksums wants one of each part, twice, and returns that of them all."""
     bucket = await start_bucket(min_part_bytes=1)
     store = store_of(bucket)
@@ -130,7 +130,7 @@ async def test_parts_with_checksums(start_bucket: Start, store_of: StoreOf, ask:
     assert bucket.objects["key"].checksum == composite
 
 
-async def test_complete_only_once(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_complete_only_once(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """If-None-Match: * holds for an upload in parts as well, when it is completed."""
     bucket = await start_bucket()
     store = store_of(bucket)
@@ -154,7 +154,7 @@ async def test_complete_only_once(start_bucket: Start, store_of: StoreOf, ask: A
     assert bucket.objects["key"].writes == 1
 
 
-async def test_digests_alone(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_digests_alone(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A bucket that keeps no content knows what it was, and cannot give it back."""
     bucket = await start_bucket(is_keeping_content=False)
     await ask(store_of(bucket), "PUT", "key", content=BODY)
@@ -163,7 +163,7 @@ async def test_digests_alone(start_bucket: Start, store_of: StoreOf, ask: Ask) -
     assert (await ask(store_of(bucket), "GET", "key")).status_code == 501
 
 
-async def test_claims(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_claims(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A bucket that does not hash still checks signatures, and repeats what it was told."""
     bucket = await start_bucket(is_hashing=False)
     sent = {"x-amz-checksum-sha256": checksum_of(BODY)}
@@ -174,7 +174,7 @@ async def test_claims(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
     assert bucket.objects["key"].size_bytes == len(BODY)
 
 
-async def test_listing_pages(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_listing_pages(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """Keys are listed in their order, a page at a time."""
     bucket = await start_bucket()
     store = store_of(bucket)
@@ -207,7 +207,7 @@ async def test_what_is_not_simulated(
     method: str,
     query: str,
     headers: dict[str, str],
-    start_bucket: Start,
+    start_bucket: StartBucket,
     store_of: StoreOf,
     ask: Ask,
 ) -> None:
@@ -216,7 +216,7 @@ async def test_what_is_not_simulated(
     assert (response.status_code, code_of(response)) == (501, "NotImplemented")
 
 
-async def test_aws_chunked(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_aws_chunked(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """Bodies that carry their own framing are refused, and not stored frame and all."""
     bucket = await start_bucket()
     response = await ask(
@@ -230,7 +230,7 @@ async def test_aws_chunked(start_bucket: Start, store_of: StoreOf, ask: Ask) -> 
     assert not bucket.objects
 
 
-async def test_expect(start_bucket: Start, store_of: StoreOf, ask: Ask) -> None:
+async def test_expect(start_bucket: StartBucket, store_of: StoreOf, ask: Ask) -> None:
     """A client that waits for leave to send its body hears of an error before it does."""
     bucket = await start_bucket()
     store = store_of(bucket, secret_key="guess")

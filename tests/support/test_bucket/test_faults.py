@@ -22,9 +22,9 @@ from tests.support.bucket import (
     serve_client,
 )
 from tests.support.bucket.faults.fault import FaultDice, applies_to
+from tests.support.stores import StartBucket
 
 Ask = Callable[..., Awaitable[httpx.Response]]
-Start = Callable[..., Awaitable[Bucket]]
 BODY = b"rows" * 100_000
 CHECKSUM = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
 BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
@@ -61,7 +61,7 @@ STATUSES = {
 
 @pytest.mark.parametrize("fault", STATUSES)
 async def test_refusing_faults(
-    fault: Fault, start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    fault: Fault, start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """A fault with a status answers with it, and has stored what it was sent or has not."""
     bucket = await start_bucket()
@@ -80,7 +80,7 @@ async def test_refusing_faults(
     [Fault.CLOSED, Fault.CUT_BODY, Fault.RESET, Fault.LOST_REPLY, Fault.CUT_REPLY],
 )
 async def test_breaking_faults(
-    fault: Fault, start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    fault: Fault, start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """A connection that breaks leaves the object stored or not, and the client without a word."""
     bucket = await start_bucket()
@@ -95,7 +95,7 @@ async def test_breaking_faults(
 
 @pytest.mark.parametrize("fault", [Fault.STALLED_BODY, Fault.STALLED_REPLY, Fault.DRIP])
 async def test_endless_faults(
-    fault: Fault, start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    fault: Fault, start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """A client without a deadline of its own would wait for ever."""
     bucket = await start_bucket()
@@ -106,7 +106,7 @@ async def test_endless_faults(
     assert ("key" in bucket.objects) == is_afterwards(fault)
 
 
-async def test_drip(start_bucket: Start, store_of: Callable[..., Any], ask: Ask) -> None:
+async def test_drip(start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask) -> None:
     """An answer that drips is whole in the end."""
     bucket = await start_bucket()
     bucket.set_faults(FaultScript(plan=(Fault.DRIP,), drip_s=0))
@@ -122,7 +122,7 @@ async def test_drip(start_bucket: Start, store_of: Callable[..., Any], ask: Ask)
     ],
 )
 async def test_lying_faults(
-    fault: Fault, header: str, start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    fault: Fault, header: str, start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """HEAD lies once about what is there, and tells the truth the next time."""
     bucket = await start_bucket()
@@ -139,7 +139,9 @@ async def test_lying_faults(
     assert bucket.objects["key"].sha256 == hashlib.sha256(BODY).hexdigest()
 
 
-async def test_not_found_yet(start_bucket: Start, store_of: Callable[..., Any], ask: Ask) -> None:
+async def test_not_found_yet(
+    start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
+) -> None:
     """HEAD may not see what was just stored."""
     bucket = await start_bucket()
     store = store_of(bucket)
@@ -148,7 +150,7 @@ async def test_not_found_yet(start_bucket: Start, store_of: Callable[..., Any], 
     assert [(await ask(store, "HEAD", "key")).status_code for _ in range(2)] == [404, 200]
 
 
-async def test_corrupted(start_bucket: Start, store_of: Callable[..., Any], ask: Ask) -> None:
+async def test_corrupted(start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask) -> None:
     """A bucket that stores another byte acknowledges the right ones; HEAD and GET tell."""
     bucket = await start_bucket()
     store = store_of(bucket)
@@ -163,7 +165,7 @@ async def test_corrupted(start_bucket: Start, store_of: Callable[..., Any], ask:
 
 @pytest.mark.parametrize("fault", [Fault.ERROR_IN_200, Fault.TRUNCATED_XML])
 async def test_complete(
-    fault: Fault, start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    fault: Fault, start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """Status 200 of CompleteMultipartUpload may be an error, or half of a document."""
     bucket = await start_bucket()
@@ -185,7 +187,7 @@ async def test_complete(
 
 
 async def test_a_bad_signature_has_no_faults(
-    start_bucket: Start, store_of: Callable[..., Any], ask: Ask
+    start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask
 ) -> None:
     """Faults apply to sound requests only: under faults, too, a wrong signature is refused."""
     bucket = await start_bucket()
@@ -196,7 +198,7 @@ async def test_a_bad_signature_has_no_faults(
     assert not bucket.objects
 
 
-async def test_pause(start_bucket: Start, store_of: Callable[..., Any], ask: Ask) -> None:
+async def test_pause(start_bucket: StartBucket, store_of: Callable[..., Any], ask: Ask) -> None:
     """A bucket that is gone answers nobody, and is as it was when it is back."""
     bucket = await start_bucket()
     bucket.pause()
@@ -207,7 +209,7 @@ async def test_pause(start_bucket: Start, store_of: Callable[..., Any], ask: Ask
     assert (await ask(store_of(bucket), "PUT", "key", content=BODY)).is_success
 
 
-async def test_tls(start_bucket: Start) -> None:
+async def test_tls(start_bucket: StartBucket) -> None:
     """With TLS only a client that trusts `ca_pem` trusts it."""
     bucket = await start_bucket(is_tls=True)
     context = ssl.create_default_context(cadata=bucket.ca_pem.decode())
