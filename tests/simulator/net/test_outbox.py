@@ -89,6 +89,14 @@ async def test_what_was_sent_is_recorded_in_order(is_tls: bool) -> None:
     assert sent.frames[TRADES] == [frame.payload for frame in frames]
 
 
+async def cut_halfway(outbox: Outbox) -> None:
+    """Let `outbox` write until the kernel takes no more, and cancel it there."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("is_tls", [False, True])
 async def test_a_frame_cut_in_two_is_not_sent(is_tls: bool) -> None:
     """A send that is cancelled halfway leaves a record of the frames that left whole, no more."""
@@ -97,10 +105,7 @@ async def test_a_frame_cut_in_two_is_not_sent(is_tls: bool) -> None:
     async with open_socket_pair(is_tls=is_tls) as (server, client):
         outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
         outbox.put(frames)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(outbox.run)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+        await cut_halfway(outbox)
         transport = server.transport_stream if isinstance(server, trio.SSLStream) else server
         await transport.aclose()
         received = count_whole(await read_to_end(client), frames)
@@ -196,10 +201,7 @@ async def test_a_write_that_is_cut_leaves_unsent_frames() -> None:
     async with open_socket_pair(is_tls=False) as (server, _client):
         outbox = Outbox(server, "okx", sent, PATIENCE_BYTES)
         outbox.put(frames)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(outbox.run)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+        await cut_halfway(outbox)
     assert [entry.payload for entry in sent.entries] == [frame.payload for frame in frames]
     unsent = [entry.fate is Fate.UNSENT for entry in sent.entries]
     assert unsent == sorted(unsent)
